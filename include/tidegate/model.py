@@ -1,0 +1,163 @@
+"""The records that travel along the path, from source to store. Plain data, no behaviour of ours.
+
+A *page* is an Arrow table of at most some 10,000s of rows. Beside its data columns it carries
+four columns of bookkeeping, added by pull and kept by every later step, in the same row order:
+
+``_key``          string   the row's primary key as text; NULL when the source's key is NULL
+``_token``        int64    order token: which read saw this version (larger is newer)
+``_source_hash``  int64    hash of the row as the source had it, all columns
+``_held``         string   NULL, or a JSON list of :class:`Reason` – the row goes to quarantine
+
+Steps never drop or reorder rows; they change cells and set ``_held``. Thus row *i* of a cleaned
+page is row *i* of the pulled page of the same name, and every pulled row can be accounted for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+BOOKKEEPING = ("_key", "_token", "_source_hash", "_held")
+
+Json = Any
+"""What :mod:`json` can write: dict, list, str, int, float, bool, None."""
+
+
+class Mode(StrEnum):
+    """What a run reads. Only ``window`` leaves the watermark alone."""
+
+    INCREMENT = "increment"
+    WINDOW = "window"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a stream is complete: every change with a cursor *below* this value is loaded.
+
+    *cursor* is opaque to all but the source: an integer, or ISO text of fixed width, so that
+    two watermarks of one stream compare with ``<``.
+    """
+
+    cursor: int | str
+
+    def later(self, other: Watermark | None) -> Watermark:
+        """The larger of the two: a watermark never moves back."""
+        if other is None or type(other.cursor) is not type(self.cursor):
+            return self
+        return other if other.cursor > self.cursor else self  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open range of cursor values, as ISO 8601 UTC text: from ≤ cursor < until."""
+
+    since: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One run of one stream: what to read, and who asks.
+
+    *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1.
+    """
+
+    stream: str
+    run_id: str
+    mode: Mode = Mode.INCREMENT
+    window: Window | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row is held: at which *step*, by which *rule*, for which column and value."""
+
+    step: str
+    rule: str
+    message: str
+    column: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The form kept in ``_held`` and in the quarantine table."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPage:
+    """One Parquet file of an increment."""
+
+    name: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What validation looked at: one expectation over one increment, for the ledger."""
+
+    expectation: str
+    arguments: Mapping[str, Json]
+    rows: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """The manifest of what one run pulled, as it stands after *step*. No rows, no secrets.
+
+    where       folder (ObjectStoragePath URI) that holds ``manifest.json`` and the pages
+    read        number the store issued for this read, the high part of every ``_token``
+    low, high   watermark before, and the watermark that holds once this is loaded
+    generation  compare-and-set value of the watermark; ignored for windows
+    observed_at source's clock (ISO UTC) when *high* was computed
+    cleaned     rows touched by each cleaning step, in order
+    """
+
+    request: Request
+    step: str
+    where: str
+    columns: tuple[dict[str, Json], ...]
+    pages: tuple[StagedPage, ...]
+    read: int
+    generation: int
+    low: Watermark | None
+    high: Watermark | None
+    observed_at: str
+    rows: int = 0
+    held: int = 0
+    cleaned: tuple[tuple[str, int], ...] = ()
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a load did with every pulled row. ``accounted`` must equal ``pulled``."""
+
+    stream: str
+    run_id: str
+    mode: Mode
+    pulled: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    deduplicated: int = 0
+    quarantined: int = 0
+    watermark: Watermark | None = None
+    seq: int | None = None
+    repeated: bool = False
+    details: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def accounted(self) -> int:
+        """The right-hand side of the conservation rule."""
+        return (
+            self.inserted + self.updated + self.deleted + self.unchanged
+            + self.stale + self.deduplicated + self.quarantined
+        )  # fmt: skip

@@ -1,0 +1,42 @@
+"""Where Tidegate keeps its own things. Read from the environment at call time, never at import.
+
+=======================  =====================================================================
+``TIDEGATE_HOME``        folder of the embedded store, staging and suites;
+                         default ``$AIRFLOW_HOME/tidegate``, else ``~/.tidegate``
+``TIDEGATE_PIPELINES``   folder of the pipeline files; default ``include/pipelines`` beside us
+``TIDEGATE_STAGE``       ObjectStoragePath URI for data between tasks; default ``$TIDEGATE_HOME/stage``
+``TIDEGATE_STAGE_DAYS``  days that staged data is kept after its run; default 3
+=======================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STORE_CONNECTION = "tidegate_store"
+
+
+def home() -> Path:
+    """The folder for everything local."""
+    if configured := os.environ.get("TIDEGATE_HOME"):
+        return Path(configured)
+    if airflow := os.environ.get("AIRFLOW_HOME"):
+        return Path(airflow) / "tidegate"
+    return Path.home() / ".tidegate"
+
+
+def pipelines() -> Path:
+    """The folder of the pipeline files."""
+    configured = os.environ.get("TIDEGATE_PIPELINES")
+    return Path(configured) if configured else Path(__file__).parents[1] / "pipelines"
+
+
+def stage_root() -> str:
+    """URI under which increments are staged between tasks."""
+    return os.environ.get("TIDEGATE_STAGE") or f"file://{home()}/stage"
+
+
+def stage_days() -> float:
+    """How long staged data stays for a look."""
+    return float(os.environ.get("TIDEGATE_STAGE_DAYS") or 3)

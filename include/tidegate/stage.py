@@ -1,0 +1,158 @@
+"""Between tasks: an increment as Parquet pages and a manifest, under one folder per run and attempt.
+
+Files are written once and never changed; each task writes a folder of its own, so a killed task
+leaves garbage, never a half-truth: only a folder with a manifest counts, and the manifest names
+the digest of each page. :func:`sweep` removes what is old.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from tidegate import settings
+from tidegate.errors import MismatchError
+from tidegate.model import Check, Increment, Json, Mode, Request, StagedPage, Watermark, Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MANIFEST = "manifest.json"
+
+
+def path(uri: str) -> Any:
+    """A :mod:`upath` path (Airflow's ObjectStoragePath is one); local paths may be plain."""
+    from upath import UPath
+
+    return UPath(uri)
+
+
+def folder(request: Request, step: str) -> str:
+    """Where *step* of this run and attempt writes. Run ids are hashed: they hold any text."""
+    run = hashlib.blake2b(request.run_id.encode(), digest_size=8).hexdigest()
+    unique = f"{step}-{request.attempt}-{time.time_ns():x}"
+    return f"{settings.stage_root()}/{request.stream}/{run}/{unique}"
+
+
+class Writer:
+    """Writes the pages of one increment into *where*, in order."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.pages: list[StagedPage] = []
+        self.rows = 0
+        self.held = 0
+        self._folder = path(where)
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, table: pa.Table) -> StagedPage:
+        """Stage *table* as the next page."""
+        import pyarrow.parquet as parquet
+
+        buffer = io.BytesIO()
+        parquet.write_table(table, buffer, compression="lz4", use_dictionary=False)
+        data = buffer.getvalue()
+        page = StagedPage(f"page-{len(self.pages):05d}.parquet", table.num_rows, _digest(data))
+        (self._folder / page.name).write_bytes(data)
+        self.pages.append(page)
+        self.rows += table.num_rows
+        self.held += table.num_rows - table.column("_held").null_count
+        return page
+
+    def close(self, increment: Increment) -> Increment:
+        """Write the manifest; what it returns is complete."""
+        done = replace(
+            increment, where=self.where, pages=tuple(self.pages), rows=self.rows, held=self.held
+        )
+        text = json.dumps(asdict(done), ensure_ascii=False, indent=1)
+        (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+        return done
+
+
+def pages(increment: Increment, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Read the pages back, in order, each checked against its digest.
+
+    Raises MismatchError when a page is missing or is not what was written.
+    """
+    for page in increment.pages:
+        yield read(increment, page, columns)
+
+
+def read(increment: Increment, page: StagedPage, columns: list[str] | None = None) -> pa.Table:
+    """One page of *increment*."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    place = path(increment.where) / page.name
+    try:
+        data = place.read_bytes()
+    except FileNotFoundError as error:
+        raise MismatchError(
+            f"{increment.request.stream}: {place} is gone. Clear the run from its pull task."
+        ) from error
+    if _digest(data) != page.digest:
+        raise MismatchError(
+            f"{increment.request.stream}: {place} is not what was staged. "
+            "Clear the run from its pull task."
+        )
+    return parquet.read_table(pa.BufferReader(data), columns=columns)
+
+
+def load_manifest(where: str) -> Increment:
+    """The manifest staged in *where*; raises MismatchError when there is none."""
+    place = path(where) / MANIFEST
+    try:
+        value = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MismatchError(f"{place} is gone. Clear the run from its pull task.") from error
+    return _increment(value)
+
+
+def _increment(value: dict[str, Json]) -> Increment:
+    request = dict(value["request"])
+    window = request["window"]
+    request["window"] = Window(**window) if window else None
+    request["mode"] = Mode(request["mode"])
+    return Increment(
+        **{
+            **value,
+            "request": Request(**request),
+            "pages": tuple(StagedPage(**page) for page in value["pages"]),
+            "columns": tuple(value["columns"]),
+            "low": Watermark(**value["low"]) if value["low"] else None,
+            "high": Watermark(**value["high"]) if value["high"] else None,
+            "cleaned": tuple((name, count) for name, count in value["cleaned"]),
+            "checks": tuple(Check(**check) for check in value["checks"]),
+            "notes": tuple(value["notes"]),
+        }
+    )
+
+
+def sweep(days: float | None = None) -> int:
+    """Remove the folders of runs last written more than *days* ago; returns how many."""
+    root = path(settings.stage_root())
+    if not root.exists():
+        return 0
+    limit = time.time() - (settings.stage_days() if days is None else days) * 86_400
+    removed = 0
+    for stream in root.iterdir():
+        for run in stream.iterdir() if stream.is_dir() else ():
+            newest = max((_modified(file) for file in run.rglob("*")), default=0.0)
+            if newest < limit:
+                run.fs.rm(run.path, recursive=True)
+                removed += 1
+    return removed
+
+
+def _modified(file: Any) -> float:
+    stat = file.stat()
+    return float(getattr(stat, "st_mtime", 0) or 0)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
