@@ -1,0 +1,300 @@
+"""Real servers for tests: the only place that finds or starts one.
+
+Order: an address in ``TIDEGATE_TEST_MARIADB`` or ``TIDEGATE_TEST_POSTGRES`` (Airflow's URI form,
+a user who may create databases); else a program on this machine, started privately on 127.0.0.1
+in a temporary folder; else the test is skipped and says ``make services``. Names listed in
+``TIDEGATE_REQUIRE`` (``mariadb,postgres``) fail instead of being skipped.
+
+What was started here, and only that, is stopped by its process id. Should this process die by a
+signal, the kernel ends its servers (``PR_SET_PDEATHSIG``).
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import glob
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from tidegate.connections import Endpoint, parse
+
+PASSWORD = "p@ss/W0rd+x!y %:z"
+"""Of the private servers: every character that URLs and shells dislike."""
+USER = "tide"
+START_SECONDS = 60
+_numbers = itertools.count(1)
+
+
+class Unavailable(Exception):
+    """There is no such server here; the text says what to do."""
+
+
+class Server:
+    """A database server; *admin* may create databases and users."""
+
+    def __init__(self, admin: Endpoint, stop: Callable[[], None] | None = None) -> None:
+        self.admin = admin
+        self._stop = stop
+        self._made: list[Endpoint] = []
+
+    @property
+    def kind(self) -> str:
+        """``mysql``, ``postgres`` or ``sqlite``."""
+        return self.admin.kind
+
+    def fresh(self) -> Endpoint:
+        """A new, empty database."""
+        name = f"tide_{os.getpid()}_{next(_numbers)}"
+        self.execute(self.admin, f"CREATE DATABASE {name}")
+        endpoint = replace(self.admin, database=name)
+        self._made.append(endpoint)
+        return endpoint
+
+    def engine(self, endpoint: Endpoint) -> Engine:
+        """A plain engine, independent of the product's settings; every use connects anew."""
+        return create_engine(endpoint.url, poolclass=NullPool)
+
+    def execute(self, endpoint: Endpoint, *statements: str) -> None:
+        """Run *statements*, each committed by itself. Colons and percent signs are plain."""
+        engine = self.engine(endpoint).execution_options(isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    def uri(self, endpoint: Endpoint) -> str:
+        """The endpoint as an Airflow connection URI, password included."""
+        if endpoint.kind == "sqlite":
+            return f"sqlite:///{quote(endpoint.database or '')}"
+        user, password = (quote(part or "", safe="") for part in (endpoint.user, endpoint.password))
+        place = f"{endpoint.host}:{endpoint.port}/{quote(endpoint.database or '', safe='')}"
+        return f"{endpoint.kind}://{user}:{password}@{place}"
+
+    def close(self) -> None:
+        """Stop what was started; on a server found elsewhere, drop the databases made."""
+        if self._stop is not None:
+            self._stop()
+            return
+        for endpoint in self._made:
+            force = " WITH (FORCE)" if self.kind == "postgres" else ""
+            self.execute(self.admin, f"DROP DATABASE IF EXISTS {endpoint.database}{force}")
+
+
+class Files(Server):
+    """The same for SQLite: a new file each."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Endpoint("shop", "sqlite", database=str(folder / "admin.db")))
+        self._folder = folder
+
+    def fresh(self) -> Endpoint:
+        """A new file, in WAL mode so that a writer and a reader do not wait for each other."""
+        endpoint = replace(self.admin, database=str(self._folder / f"shop_{next(_numbers)}.db"))
+        self.execute(endpoint, "PRAGMA journal_mode=WAL")
+        return endpoint
+
+    def close(self) -> None:
+        """Files go with pytest's temporary folder."""
+
+
+def start(name: str) -> Server:
+    """``mariadb`` or ``postgres``; raises :class:`Unavailable`."""
+    variable = f"TIDEGATE_TEST_{name.upper()}"
+    if uri := os.environ.get(variable):
+        return Server(parse("shop", uri))
+    server = {"mariadb": _start_mariadb, "postgres": _start_postgres}[name]()
+    atexit.register(server.close)
+    return server
+
+
+def start_or_skip(name: str) -> Server:
+    """The same; without a server the test is skipped, or fails when it is required."""
+    try:
+        return start(name)
+    except Unavailable as reason:
+        required = os.environ.get("TIDEGATE_REQUIRE", "").replace(" ", "").split(",")
+        (pytest.fail if name in required else pytest.skip)(str(reason))
+        raise
+
+
+# Starting one privately ------------------------------------------------------------------------
+
+
+def _start_mariadb() -> Server:
+    program = _find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
+    install = _find("mariadb-install-db", "/usr/bin/mariadb-install-db")
+    if not program or not install:
+        raise Unavailable("MariaDB is not installed here. Run: make services")
+    owner = _unprivileged("mysql")
+    folder = _folder(owner)
+    data = f"{folder}/data"
+    flags = ["--no-defaults", f"--datadir={data}"]
+    setup = [install, *flags, "--auth-root-authentication-method=normal", "--skip-test-db"]
+    _run(setup, owner, folder)
+    grants = Path(folder, "grants.sql")
+    grants.write_text(
+        f"CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n"
+        f"GRANT ALL ON *.* TO '{USER}'@'127.0.0.1' WITH GRANT OPTION;\n"
+        "ALTER USER 'root'@'localhost' ACCOUNT LOCK;\n"
+    )
+    flags += [
+        f"--init-file={grants}", f"--socket={folder}/s", f"--pid-file={folder}/pid",
+        "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin",
+        "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M",
+        "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0",
+        "--innodb-temp-data-file-path=ibtmp1:2M:autoextend", "--performance-schema=OFF",
+        "--character-set-server=utf8mb4",
+    ]  # fmt: skip
+    return _serve("mysql", "mysql", lambda port: [program, *flags, f"--port={port}"], owner, folder)
+
+
+def _start_postgres() -> Server:
+    newest = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=_version, reverse=True)
+    program = _find("postgres", *(f"{place}/postgres" for place in newest))
+    install = _find("initdb", *(f"{place}/initdb" for place in newest))
+    if not program or not install:
+        raise Unavailable("PostgreSQL is not installed here. Run: make services")
+    owner = _unprivileged("postgres")
+    folder = _folder(owner)
+    secret = Path(folder, "password")
+    secret.write_text(PASSWORD + "\n")
+    data = f"{folder}/data"
+    setup = [
+        install, f"--pgdata={data}", f"--username={USER}", f"--pwfile={secret}",
+        "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
+    ]  # fmt: skip
+    _run(setup, owner, folder)
+    settings = {
+        "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+        "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB",
+        "max_connections": "60", "max_prepared_transactions": "10", "max_wal_size": "256MB",
+        "timezone": "America/New_York",
+    }  # fmt: skip
+    command = [program, "-D", data]
+    for key, value in settings.items():
+        command += ["-c", f"{key}={value}"]
+    return _serve("postgres", "postgres", lambda port: [*command, "-p", str(port)], owner, folder)
+
+
+def _serve(
+    kind: str, database: str, command: Callable[[int], list[str]], owner: str | None, folder: str
+) -> Server:
+    for _ in range(5):
+        port = _free_port()
+        log = Path(folder, "log")
+        process = _popen(command(port), owner, folder, log)
+        admin = Endpoint("shop", kind, "127.0.0.1", port, USER, PASSWORD, database)
+        server = Server(admin, lambda process=process: _stop(process, folder))  # type: ignore[misc]
+        if _answers(server, process):
+            return server
+        reason = log.read_text(errors="replace")[-2000:]
+        if process.poll() is None or "ddress already in use" not in reason:
+            server.close()
+            raise Unavailable(f"the private {kind} server does not answer:\n{reason}")
+    raise Unavailable(f"no free port for a private {kind} server")
+
+
+def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with server.engine(server.admin).connect() as connection:
+                connection.execute(text("SELECT 1"))
+            return True
+        except DBAPIError:
+            time.sleep(0.05)
+    return False
+
+
+def _popen(
+    command: list[str], owner: str | None, folder: str, log: Path
+) -> subprocess.Popen[bytes]:
+    """Start *command* as *owner*. It ends with this process, even when that is killed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def bind_to_parent() -> None:
+        libc.prctl(1, signal.SIGKILL if "mariadbd" in command[0] else signal.SIGQUIT, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    identity: dict[str, Any] = {}
+    if owner:
+        identity = {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": folder},
+            start_new_session=True, preexec_fn=bind_to_parent, **identity,
+        )  # fmt: skip
+
+
+def _run(command: list[str], owner: str | None, folder: str) -> None:
+    log = Path(folder, "setup.log")
+    process = _popen(command, owner, folder, log)
+    try:
+        code = process.wait(START_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    if code:
+        reason = log.read_text(errors="replace")[-2000:]
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Unavailable(f"{command[0]} failed ({code}):\n{reason}")
+
+
+def _stop(process: subprocess.Popen[bytes], folder: str) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT if "postgres" in str(process.args) else signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(owner: str | None) -> str:
+    folder = tempfile.mkdtemp(prefix="tidegate-test-")
+    if owner:
+        shutil.chown(folder, owner)
+    return folder
+
+
+def _unprivileged(preferred: str) -> str | None:
+    """Whom to become when we are root (PostgreSQL refuses root); None: stay who we are."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return preferred if preferred in names else "nobody"
+
+
+def _find(name: str, *places: str) -> str | None:
+    return shutil.which(name) or next((place for place in places if os.access(place, os.X_OK)), None)
+
+
+def _version(place: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in Path(place).parent.name.split(".") if part.isdigit())
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
