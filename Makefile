@@ -1,0 +1,48 @@
+# Bare `make` lists what there is. Each target installs what it needs into .venv, once.
+
+PYTHON ?=
+BIN := .venv/bin
+ARGS ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format services bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## start Airflow with a living shop and watch it flow; ONCE=1: check that all arrived, stop
+	@scripts/bootstrap
+	@exec $(BIN)/python -m demo $(if $(ONCE),--once) $(ARGS)
+
+test: ## run all tests; ARGS="-k words" for some; with CI=true no server may be missing
+	@scripts/bootstrap dev
+	@scripts/services || test "$$CI" != true
+	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=all) $(BIN)/python -m pytest $(ARGS)
+
+check: ## format, lint, types, import contracts; changes nothing
+	@scripts/bootstrap dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: ## put the code into the one format
+	@scripts/bootstrap dev
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+services: ## install the database servers the tests use (MariaDB, PostgreSQL), when missing
+	@scripts/services
+
+bench: ## measure memory and speed on real servers and data
+	@scripts/bootstrap dev
+	@scripts/services
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+
+lock: ## write the lock files anew from requirements*.txt
+	@scripts/bootstrap
+	@scripts/lock
+
+clean: ## remove the environment, the demo's data and all caches
+	@rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
