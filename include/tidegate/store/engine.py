@@ -1,0 +1,96 @@
+"""Open a store's database, and translate its driver's errors at this edge."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from tidegate.connections import Endpoint
+from tidegate.errors import ConfigError, RefusedError, UnavailableError
+
+BUSY_SECONDS = 60
+"""How long a writer waits for another writer of the store."""
+
+
+def create(endpoint: Endpoint) -> Engine:
+    """An engine for *endpoint*; connects lazily. Stores are SQLite or PostgreSQL."""
+    if endpoint.kind == "sqlite":
+        return _sqlite(endpoint)
+    if endpoint.kind == "postgres":
+        return _postgres(endpoint)
+    raise ConfigError(
+        f"store {endpoint.name!r}: a {endpoint.kind} database cannot be the store. "
+        "Use a postgres or sqlite connection."
+    )
+
+
+def _sqlite(endpoint: Endpoint) -> Engine:
+    file = Path(str(endpoint.database))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RefusedError(f"store {endpoint.name!r}: cannot create {file.parent}: {error}") from error
+    engine = sa.create_engine(endpoint.url, poolclass=sa.NullPool)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("reads")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(endpoint: Endpoint) -> Engine:
+    extra = {
+        key: value
+        for key, value in endpoint.options.items()
+        if key in {"sslmode", "sslrootcert", "sslcert", "sslkey", "application_name"}
+    }
+    if not endpoint.is_local and not endpoint.options.get("insecure"):
+        extra.setdefault("sslmode", "verify-full")
+    if "unix_socket" in endpoint.options:
+        extra["host"] = endpoint.options["unix_socket"]
+    return sa.create_engine(
+        endpoint.url,
+        poolclass=sa.NullPool,
+        connect_args={
+            "connect_timeout": 10,
+            "options": f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s "
+            "-c idle_in_transaction_session_timeout=600s -c datestyle=ISO",
+            **extra,
+        },
+    )
+
+
+@contextmanager
+def translated(endpoint: Endpoint) -> Iterator[None]:
+    """Turn the drivers' errors into ours; everything else passes."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        text = endpoint.scrub(error.orig).strip()
+        where = f"store {endpoint.name!r} ({endpoint.url.render_as_string()})"
+        refused = any(
+            word in text.lower()
+            for word in ("password", "authentication", "does not exist", "permission", "readonly")
+        )
+        if refused:
+            raise RefusedError(f"{where} said no: {text}. Check its connection.") from error
+        raise UnavailableError(f"{where} did not answer: {text}") from error
+    except sa.exc.InterfaceError as error:
+        raise UnavailableError(f"store {endpoint.name!r}: {endpoint.scrub(error.orig)}") from error

@@ -1,0 +1,137 @@
+"""Entities, attributes and relations: projected from the records that commit *seq* touched.
+
+Everything here is a function of the live records (neither deleted nor duplicate), so it can be
+rebuilt from them. An entity described by several records of a stream takes its attributes from the
+one with the largest cursor, then key. Values an attribute had before are kept with the range of
+commits in which they held; a first load writes none. A relation is the statement of one record.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from tidegate.pipeline.models import Entity, Load, Relation
+from tidegate.store.sqltext import Script
+from tidegate.store.tables import OPEN, Records
+
+
+def project(connection: Connection, records: Records, load: Load, cursor: str | None, seq: int) -> None:
+    """Bring the knowledge libraries up to commit *seq* for the records it touched."""
+    names = {"current": records.current, "history": records.history}
+    values = {"seq": seq, "stream": records.stream, "open": OPEN}
+    script = Script(connection, names, values)
+    for entity in load.entities:
+        _entities(script, records, entity, cursor)
+    for relation in load.relations:
+        _relations(script, load, relation)
+
+
+def _entities(script: Script, records: Records, entity: Entity, cursor: str | None) -> None:
+    ref = script.quote("_ref_" + "_".join(entity.key))
+    order = f"{script.quote(cursor)} DESC, " if cursor else ""
+    facts = script.quote("facts__" + entity.type)
+    pieces = {"ref": ref, "order": order, "facts": facts, "json": _json(script, records, entity)}
+    script.run("DROP TABLE IF EXISTS {facts}", pieces)
+    script.run(_FACTS, pieces)
+    script.values["type"] = entity.type
+    for name in entity.named:
+        old, new = _member(script, "e"), _member(script, "f")
+        script.run(_OUTDATED, {**pieces, "old": old, "new": new}, name=name)
+    script.run(_DESCRIBE, pieces)
+    script.run(_VANISH, pieces)
+    script.run("DROP TABLE {facts}", pieces)
+
+
+def _relations(script: Script, load: Load, relation: Relation) -> None:
+    start, end = load.end(relation.from_), load.end(relation.to)
+    pieces = {
+        "from": script.quote("_ref_" + "_".join(start.key)),
+        "to": script.quote("_ref_" + "_".join(end.key)),
+    }
+    values = {"type": relation.type, "from_type": start.type, "to_type": end.type}
+    script.run(_CLOSE, pieces, **values)
+    script.run(_CONNECT, pieces, **values)
+
+
+def _json(script: Script, records: Records, entity: Entity) -> str:
+    """An SQL expression: the entity's attributes as one JSON object."""
+    kinds = {column.name: column.type.name for column in records.data}
+    lite = script.connection.dialect.name == "sqlite"
+    parts = []
+    for name, column in entity.named.items():
+        cell = script.quote(column)
+        if kinds[column] == "bytes":
+            cell = f"hex({cell})" if lite else f"encode({cell}, 'hex')"
+        parts.append("'" + name.replace("'", "''").replace(":", "\\:") + "', " + cell)
+    return f"{'json_object' if lite else 'jsonb_build_object'}({', '.join(parts)})"
+
+
+def _member(script: Script, alias: str) -> str:
+    if script.connection.dialect.name == "sqlite":
+        return f"json_extract({alias}.attributes, '$.' || json_quote(CAST(:name AS TEXT)))"
+    return f"({alias}.attributes ->> CAST(:name AS TEXT))"
+
+
+_LIVE = "_deleted = false AND _duplicate = false"
+
+_TOUCHED = """
+  SELECT {ref} FROM {current} WHERE _seq = :seq
+  UNION SELECT {ref} FROM {history} WHERE _seq_to = :seq"""
+
+_FACTS = f"""
+CREATE TEMPORARY TABLE {{facts}} AS
+SELECT touched.key AS key, described.attributes AS attributes, described.record AS record
+FROM (SELECT {{ref}} AS key FROM ({_TOUCHED}) AS t WHERE {{ref}} IS NOT NULL) AS touched
+LEFT JOIN (
+  SELECT {{ref}} AS key, {{json}} AS attributes, _key AS record,
+    row_number() OVER (PARTITION BY {{ref}} ORDER BY {{order}}length(_key) DESC, _key DESC) AS place
+  FROM {{current}} WHERE {_LIVE} AND {{ref}} IN ({_TOUCHED})
+) AS described ON described.key = touched.key AND described.place = 1
+"""
+
+_OUTDATED = """
+INSERT INTO attribute (stream, type, key, name, seq_from, seq_to, value)
+SELECT e.stream, e.type, e.key, :name,
+  coalesce((SELECT max(a.seq_to) FROM attribute AS a WHERE a.stream = e.stream AND a.type = e.type
+            AND a.key = e.key AND a.name = :name), e.seq_from), :seq, {old}
+FROM entity AS e JOIN {facts} AS f ON f.key = e.key
+WHERE e.stream = :stream AND e.type = :type AND e.deleted = false
+  AND (f.record IS NULL OR {old} IS DISTINCT FROM {new})
+"""
+
+_DESCRIBE = """
+INSERT INTO entity (stream, type, key, attributes, record, deleted, seq_from, seq)
+SELECT :stream, :type, key, attributes, record, false, :seq, :seq FROM {facts}
+WHERE record IS NOT NULL
+ON CONFLICT (stream, type, key) DO UPDATE SET
+  attributes = excluded.attributes, record = excluded.record, deleted = false, seq = excluded.seq
+WHERE entity.attributes <> excluded.attributes OR entity.record <> excluded.record OR entity.deleted
+"""
+
+_VANISH = """
+UPDATE entity SET deleted = true, seq = :seq
+WHERE stream = :stream AND type = :type AND deleted = false
+  AND key IN (SELECT key FROM {facts} WHERE record IS NULL)
+"""
+
+_SAID = f"""SELECT 1 FROM {{current}} AS c
+  WHERE c._key = relation.record AND c._deleted = false AND c._duplicate = false
+    AND c.{{from}} = relation.from_key AND c.{{to}} = relation.to_key"""
+
+_MINE = """stream = :stream AND type = :type AND from_type = :from_type AND to_type = :to_type"""
+
+_CLOSE = f"""
+UPDATE relation SET seq_to = :seq
+WHERE {_MINE} AND seq_to = :open AND record IN (SELECT _key FROM {{current}} WHERE _seq = :seq)
+  AND NOT EXISTS ({_SAID})
+"""
+
+_CONNECT = f"""
+INSERT INTO relation (stream, type, from_type, to_type, record, seq_from, seq_to, from_key, to_key)
+SELECT :stream, :type, :from_type, :to_type, _key, :seq, :open, {{from}}, {{to}}
+FROM {{current}}
+WHERE _seq = :seq AND {_LIVE} AND {{from}} IS NOT NULL AND {{to}} IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM relation AS r WHERE r.stream = :stream AND r.type = :type
+    AND r.from_type = :from_type AND r.to_type = :to_type AND r.seq_to = :open
+    AND r.record = {{current}}._key)
+"""

@@ -1,0 +1,146 @@
+"""Streams, watermarks and runs: the store's own account of what was loaded.
+
+The watermark moves by compare-and-set on *generation*, inside the load's transaction; the numbers
+of a run are written there too. ``tidegate_head`` is one row, updated first by every load: its lock
+orders the commits, so the sequence has neither gaps nor surprises.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tidegate.errors import OvertakenError
+from tidegate.model import Increment, Mode, Report, Watermark
+from tidegate.store.tables import COUNTS, head_table, run_table, stream_table
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Where a stream stands; *generation* is what a load must still find."""
+
+    watermark: Watermark | None
+    generation: int
+    observed_at: str | None
+
+
+def now() -> str:
+    """This machine's UTC time, ISO with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def watermark_text(watermark: Watermark | None) -> str | None:
+    """A watermark as the store keeps it."""
+    return None if watermark is None else json.dumps({"cursor": watermark.cursor})
+
+
+def watermark_of(text: str | None) -> Watermark | None:
+    """The reverse of :func:`watermark_text`."""
+    return None if text is None else Watermark(json.loads(text)["cursor"])
+
+
+def state(connection: Connection, stream: str) -> StreamState:
+    """The state of *stream*; a stream never loaded has no watermark and generation 0."""
+    row = connection.execute(sa.select(stream_table).where(stream_table.c.name == stream)).first()
+    if row is None:
+        return StreamState(None, 0, None)
+    return StreamState(watermark_of(row.watermark), row.generation, row.observed_at)
+
+
+def issue_read(connection: Connection, stream: str) -> int:
+    """A number larger than any issued for *stream* before: the order of reads.
+
+    It is taken after the safe bound was observed and before the first row is read. So if read A has
+    the smaller number, A's bound was observed before B read anything; whatever A saw and B did not
+    was committed after that, lies above A's and B's bounds, and is read again with a larger number.
+    Hence "the larger number wins" never keeps an older version for good.
+    """
+    _register(connection, stream)
+    table = stream_table
+    statement = (
+        sa.update(table).where(table.c.name == stream).values(reads=table.c.reads + 1).returning(table.c.reads)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def _register(connection: Connection, stream: str) -> None:
+    statement = sa.text(
+        "INSERT INTO tidegate_stream (name, generation, reads) VALUES (:name, 0, 0) "
+        "ON CONFLICT (name) DO NOTHING"
+    )
+    connection.execute(statement, {"name": stream})
+
+
+def advance(connection: Connection, increment: Increment) -> Watermark | None:
+    """Move the watermark from what the pull saw to what it reached; returns where it is now.
+
+    Raises OvertakenError when another run moved it meanwhile. Never moves back.
+    """
+    stream = increment.request.stream
+    before = state(connection, stream)
+    after = increment.high.later(before.watermark) if increment.high else before.watermark
+    table = stream_table
+    moved = connection.execute(
+        sa.update(table)
+        .where(table.c.name == stream, table.c.generation == increment.generation)
+        .values(
+            watermark=watermark_text(after),
+            generation=table.c.generation + 1,
+            observed_at=increment.observed_at,
+            loaded_at=now(),
+        )
+    )
+    if moved.rowcount != 1:
+        raise OvertakenError(
+            f"{stream}: another run moved the watermark since this one pulled "
+            f"(generation {increment.generation}, now {before.generation}). "
+            "Nothing of this run was kept, and nothing is lost: the next run reads on from there."
+        )
+    return after
+
+
+def next_seq(connection: Connection) -> int:
+    """The number of this commit. Holds the store's one write lock until the end."""
+    statement = sa.update(head_table).values(seq=head_table.c.seq + 1).returning(head_table.c.seq)
+    return int(connection.execute(statement).scalar_one())
+
+
+def find(connection: Connection, increment: Increment) -> Report | None:
+    """The report of a load of this very pull that has been committed already."""
+    table = run_table
+    row = connection.execute(
+        sa.select(table).where(
+            table.c.stream == increment.request.stream, table.c.batch == increment.origin
+        )
+    ).first()
+    if row is None:
+        return None
+    return Report(
+        row.stream, row.run_id, Mode(row.mode), **{name: getattr(row, name) for name in COUNTS},
+        watermark=watermark_of(row.watermark_after), seq=row.seq, repeated=True,
+    )  # fmt: skip
+
+
+def record(connection: Connection, increment: Increment, report: Report) -> None:
+    """Write the run into the ledger."""
+    request = increment.request
+    window = request.window
+    values: dict[str, Any] = {
+        "seq": report.seq, "stream": request.stream, "batch": increment.origin,
+        "run_id": request.run_id, "attempt": request.attempt, "mode": str(request.mode),
+        "window_since": window.since if window else None,
+        "window_until": window.until if window else None,
+        "watermark_before": watermark_text(increment.low),
+        "watermark_after": watermark_text(report.watermark),
+        "read": increment.read, "cleaned": json.dumps(increment.cleaned),
+        "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
+        "committed_at": now(),
+    }  # fmt: skip
+    connection.execute(
+        sa.insert(run_table), {**values, **{name: getattr(report, name) for name in COUNTS}}
+    )

@@ -1,0 +1,156 @@
+"""One increment into the store, in ONE transaction: rows, knowledge, quarantine, ledger, watermark.
+
+The rows are copied into a temporary table first, which takes no lock anybody else could want.
+Then one transaction: compare-and-set of the watermark, commit number, merge, projections,
+quarantine, conservation check, ledger line. It all becomes true, or none of it does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy.engine import Connection, Engine
+
+from tidegate import hashing, stage
+from tidegate.errors import MismatchError
+from tidegate.model import Increment, Mode, Report
+from tidegate.pipeline.models import SoftDelete, Stream
+from tidegate.store import knowledge, ledger, merge, quarantine, staging, tables
+from tidegate.types import Column
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is loaded: the validated increment, and the stream that says what its rows mean."""
+
+    increment: Increment
+    stream: Stream
+
+    @property
+    def columns(self) -> list[Column]:
+        """Columns after cleaning."""
+        return [Column.from_json(column) for column in self.increment.columns]
+
+
+def load(engine: Engine, todo: Load) -> Report:
+    """Load it; a pull that was loaded before is reported again and changes nothing.
+
+    Raises OvertakenError when another run moved the watermark, MismatchError when the pulled rows
+    cannot all be accounted for; in both cases the store is as it was.
+    """
+    increment = todo.increment
+    marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
+    records = tables.plan(increment.request.stream, todo.columns, todo.stream.load, marks)
+    with engine.connect() as connection:
+        with connection.execution_options(reads=True).begin():
+            done = ledger.find(connection, increment)
+            if done is None:
+                staging.create(connection, records)
+                staging.fill(connection, records, _passed(todo, records))
+        if done is not None:
+            return done
+        with connection.execution_options(reads=False).begin():
+            return _commit(connection, todo, records)
+
+
+def _commit(connection: Connection, todo: Load, records: tables.Records) -> Report:
+    increment = todo.increment
+    request = increment.request
+    seq = ledger.next_seq(connection)
+    if again := ledger.find(connection, increment):
+        return again
+    mark = ledger.state(connection, request.stream).watermark
+    if request.mode is not Mode.WINDOW:
+        mark = ledger.advance(connection, increment)
+    tables.ensure(connection, records)
+    mended = quarantine.mend(connection, records)
+    merged = merge.merge(connection, records, seq)
+    names = {column.name for column in records.data}
+    cursor = todo.stream.cursor if todo.stream.cursor in names else None
+    knowledge.project(connection, records, todo.stream.load, cursor, seq)
+    quarantine.hold(connection, _held(increment), request.run_id, seq, ledger.now())
+    report = Report(
+        request.stream, request.run_id, request.mode, pulled=increment.rows,
+        inserted=merged.inserted, updated=merged.updated, deleted=merged.deleted,
+        unchanged=merged.unchanged, stale=merged.stale, deduplicated=merged.deduplicated,
+        quarantined=increment.held, watermark=mark, seq=seq, details={"mended": mended},
+    )  # fmt: skip
+    if report.accounted != report.pulled:
+        raise MismatchError(
+            f"{request.stream}: {report.pulled} rows were pulled but {report.accounted} accounted "
+            f"for ({report}). Nothing was loaded. This is a defect of Tidegate; please report it."
+        )
+    ledger.record(connection, increment, report)
+    return report
+
+
+def _passed(todo: Load, records: tables.Records) -> Iterator[pa.Table]:
+    """The pages' good rows, with the columns that the stage takes."""
+    names = [column.name for column in records.data]
+    for page in stage.pages(todo.increment):
+        table = page.filter(pc.is_null(page.column("_held")))
+        for ref, key in records.refs.items():
+            table = table.append_column(ref, staging.entity_keys(table, key))
+        hashed = names + list(records.refs) + (["_same"] if records.marks else [])
+        table = table.append_column("_hash", hashing.row_hashes(table, hashed))
+        gone = _deleted(table, todo.stream.deleted)
+        yield table.append_column("_deleted", gone)
+
+
+def _deleted(table: pa.Table, rule: SoftDelete | None) -> pa.Array | pa.ChunkedArray:
+    """Which rows the source marks as deleted."""
+    if rule is None:
+        return pa.array([False] * table.num_rows, pa.bool_())
+    column = table.column(rule.column)
+    if rule.values:
+        texts = pa.array([_word(value) for value in rule.values], pa.string())
+        found = pc.is_in(pc.utf8_lower(column.cast(pa.string())), value_set=texts)
+        return found
+    if pa.types.is_boolean(column.type):
+        return pc.fill_null(column, False)
+    if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
+        return pc.fill_null(pc.not_equal(column, pa.scalar(0).cast(column.type)), False)
+    return pc.is_valid(column)
+
+
+def _word(value: object) -> str:
+    return str(value).lower()
+
+
+def _held(increment: Increment) -> Iterator[quarantine.Held]:
+    """The pages' held rows, each with the row as it was pulled."""
+    if not increment.held:
+        return
+    pulled = stage.load_manifest(increment.origin)
+    for number, page in enumerate(stage.pages(increment, ["_key", "_token", "_source_hash", "_held"])):
+        rows = [row for row, held in enumerate(page.column("_held").to_pylist()) if held is not None]
+        if not rows:
+            continue
+        source = stage.read(pulled, pulled.pages[number]).take(rows)
+        data = [name for name in source.column_names if not name.startswith("_")]
+        originals = source.select(data).to_pylist()
+        for bookkeeping, original in zip(page.take(rows).to_pylist(), originals, strict=True):
+            yield quarantine.Held(
+                increment.request.stream,
+                quarantine.key_of(bookkeeping["_key"], bookkeeping["_source_hash"]),
+                bookkeeping["_token"],
+                bookkeeping["_source_hash"],
+                json.loads(bookkeeping["_held"]),
+                {name: _plain(value) for name, value in original.items()},
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON can hold it without loss: numbers beyond JSON's comfort become text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+

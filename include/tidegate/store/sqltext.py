@@ -1,0 +1,46 @@
+"""Run the store's SQL templates: ``{current}`` is a quoted identifier, ``:seq`` a bound value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, CursorResult
+
+
+@dataclass
+class Script:
+    """Templates over one set of names and values, run on one connection."""
+
+    connection: Connection
+    names: Mapping[str, str]
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def quote(self, name: str) -> str:
+        """*name* as a quoted identifier, whatever it holds (a colon is no bound value)."""
+        quoted = self.connection.dialect.identifier_preparer.quote_identifier(name)
+        return quoted.replace(":", "\\:")
+
+    def columns(self, names: list[str], prefix: str = "") -> str:
+        """Quoted, comma-separated; each after *prefix*."""
+        return ", ".join(prefix + self.quote(name) for name in names)
+
+    def run(self, template: str, fragments: Mapping[str, str] | None = None, **values: Any) -> int:
+        """Execute and return the number of rows touched.
+
+        *fragments* are pieces of SQL made of quoted identifiers only.
+        """
+        return max(self._execute(template, fragments or {}, values).rowcount, 0)
+
+    def number(self, template: str, fragments: Mapping[str, str] | None = None, **values: Any) -> int:
+        """Execute and return the single number asked for."""
+        return int(self._execute(template, fragments or {}, values).scalar_one())
+
+    def _execute(
+        self, template: str, fragments: Mapping[str, str], values: Mapping[str, Any]
+    ) -> CursorResult[Any]:
+        quoted = {key: self.quote(name) for key, name in self.names.items()}
+        text = template.format_map({**quoted, **fragments})
+        return self.connection.execute(sa.text(text), {**self.values, **values})

@@ -1,0 +1,197 @@
+"""The store as the rest of the program sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tidegate.connections import Endpoint
+from tidegate.errors import ConfigError
+from tidegate.model import Increment, Json, Report, Watermark
+from tidegate.pipeline.models import Stream
+from tidegate.store import engine as engines
+from tidegate.store import ledger, loading, tables
+from tidegate.store.ledger import StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """One stream at a glance. *rows* counts live records; *observed_at* is the source's clock when
+    the last committed pull looked: the store shows the source at least as of then."""
+
+    stream: str
+    rows: int
+    deleted: int
+    duplicates: int
+    quarantined: int
+    watermark: Watermark | None
+    observed_at: str | None
+    loaded_at: str | None
+    seq: int | None
+
+
+class Store:
+    """A knowledge store. Opens one connection per operation; safe to share between threads."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._engine = engines.create(endpoint)
+        with self._writing() as connection:
+            _create(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what the store holds."""
+        self._engine.dispose()
+
+    def state(self, stream: str) -> StreamState:
+        """Watermark and generation of *stream*."""
+        with self._reading() as connection:
+            return ledger.state(connection, stream)
+
+    def issue_read(self, stream: str) -> int:
+        """The number of a read that begins now; see :func:`tidegate.store.ledger.issue_read`."""
+        with self._writing() as connection:
+            return ledger.issue_read(connection, stream)
+
+    def load(self, increment: Increment, stream: Stream) -> Report:
+        """Load a validated increment in one transaction; see :mod:`tidegate.store.loading`."""
+        with engines.translated(self.endpoint):
+            return loading.load(self._engine, loading.Load(increment, stream))
+
+    def touch(self, increment: Increment) -> Watermark | None:
+        """Nothing was new: move the watermark alone."""
+        with self._writing() as connection:
+            return ledger.advance(connection, increment)
+
+    def status(self) -> list[StreamStatus]:
+        """Every stream that was ever pulled, by name."""
+        with self._reading() as connection:
+            names = connection.execute(
+                sa.select(tables.stream_table).order_by(tables.stream_table.c.name)
+            ).all()
+            return [_status(connection, row) for row in names]
+
+    def held(self, stream: str | None = None, limit: int = 100, state: str = "held") -> list[dict[str, Json]]:
+        """Rows in quarantine, newest first, as plain dictionaries."""
+        table = tables.quarantine_table
+        query = sa.select(table).where(table.c.state == state)
+        if stream:
+            query = query.where(table.c.stream == stream)
+        query = query.order_by(table.c.seq.desc(), table.c.key).limit(limit)
+        with self._reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            row["reasons"] = json.loads(row["reasons"])
+            row["row"] = json.loads(row["row"])
+        return rows
+
+    def runs(self, stream: str | None = None, limit: int = 100) -> list[dict[str, Json]]:
+        """The ledger, newest first."""
+        table = tables.run_table
+        query = sa.select(table).order_by(table.c.seq.desc()).limit(limit)
+        if stream:
+            query = query.where(table.c.stream == stream)
+        with self._reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            row["checks"] = json.loads(row["checks"])
+            row["cleaned"] = json.loads(row["cleaned"])
+        return rows
+
+    def keys(self, stream: str) -> Iterator[tuple[str, int, str]]:
+        """``(key, source hash, "record" | "held")`` of everything known of *stream*."""
+        held = tables.quarantine_table
+        with self._reading() as connection:
+            current = stream.replace(".", "__")
+            if sa.inspect(connection).has_table(current):
+                table = sa.table(current, sa.column("_key"), sa.column("_source_hash"))
+                query = sa.select(table.c._key, table.c._source_hash)
+                for row in connection.execution_options(yield_per=10_000).execute(query):
+                    yield row[0], row[1], "record"
+            query = sa.select(held.c.key, held.c.source_hash).where(
+                held.c.stream == stream, held.c.state == "held"
+            )
+            for row in connection.execute(query):
+                yield row[0], row[1], "held"
+
+    def lookup(self, stream: str, match: str, value: str, values: list[Any]) -> dict[Any, Any]:
+        """For each of *values* of column *match* of *stream*: column *value* of its live record."""
+        current = stream.replace(".", "__")
+        with self._reading() as connection:
+            inspector = sa.inspect(connection)
+            if not inspector.has_table(current):
+                return {}
+            table = sa.Table(current, sa.MetaData(), autoload_with=connection)
+            for name in (match, value):
+                if name not in table.c:
+                    raise ConfigError(f"lookup: {stream} has no column {name!r} in the store.")
+            found: dict[Any, Any] = {}
+            for start in range(0, len(values), 500):
+                query = (
+                    sa.select(table.c[match], table.c[value])
+                    .where(table.c[match].in_(values[start : start + 500]))
+                    .where(table.c._deleted == sa.false(), table.c._duplicate == sa.false())
+                    .order_by(table.c._key)
+                )
+                found |= {row[0]: row[1] for row in connection.execute(query)}
+            return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with engines.translated(self.endpoint), self._engine.connect() as connection:
+            with connection.execution_options(reads=True).begin():
+                yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with engines.translated(self.endpoint), self._engine.begin() as connection:
+            yield connection
+
+
+def _create(connection: Connection) -> None:
+    """Create the fixed tables, once; two processes may try at the same time."""
+    if sa.inspect(connection).has_table("tidegate_head"):
+        return
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7421931)")
+    tables.metadata.create_all(connection)
+    connection.exec_driver_sql(
+        "INSERT INTO tidegate_head (id, seq) VALUES (1, 0) ON CONFLICT (id) DO NOTHING"
+    )
+
+
+def _status(connection: Connection, row: Any) -> StreamStatus:
+    current = row.name.replace(".", "__")
+    counts = {"live": 0, "deleted": 0, "duplicate": 0}
+    if sa.inspect(connection).has_table(current):
+        quote = connection.dialect.identifier_preparer.quote
+        query = (
+            "SELECT CASE WHEN _deleted THEN 'deleted' WHEN _duplicate THEN 'duplicate' ELSE 'live' "
+            f"END AS fate, count(*) FROM {quote(current)} GROUP BY 1"  # noqa: S608
+        )
+        counts |= {fate: number for fate, number in connection.exec_driver_sql(query)}
+    held = tables.quarantine_table
+    quarantined = connection.execute(
+        sa.select(sa.func.count()).where(held.c.stream == row.name, held.c.state == "held")
+    ).scalar_one()
+    runs = tables.run_table
+    seq = connection.execute(sa.select(sa.func.max(runs.c.seq)).where(runs.c.stream == row.name)).scalar()
+    return StreamStatus(
+        row.name, counts["live"], counts["deleted"], counts["duplicate"], quarantined,
+        ledger.watermark_of(row.watermark), row.observed_at, row.loaded_at, seq,
+    )  # fmt: skip
