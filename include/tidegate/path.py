@@ -109,7 +109,7 @@ def clean(job: Job, increment: Increment) -> Increment:
 
     columns = [Column.from_json(column) for column in increment.columns]
     steps = job.stream.clean
-    touched = [(step.kind, 0) for step in steps]
+    touched = [(step.name, 0) for step in steps]
     after = cleaning.outline(columns, steps)
     writer = stage.Writer(stage.folder(increment.request, "clean"))
     with job.store() as store:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
@@ -23,7 +24,7 @@ OPEN = 2**62
 
 metadata = sa.MetaData()
 _text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_json = sa.Text().with_variant(sa.dialects.postgresql.JSONB(), "postgresql")
+_json = sa.Text().with_variant(JSONB(), "postgresql")
 
 stream_table = sa.Table(
     "tidegate_stream",
