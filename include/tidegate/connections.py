@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, UndefinedConnectionError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -88,7 +88,7 @@ class Endpoint:
 
 
 Resolve = Callable[[str], Endpoint]
-"""Connection name → endpoint; raises ConfigError when there is none."""
+"""Connection name → endpoint; raises UndefinedConnectionError when there is none."""
 
 
 def from_environment(name: str) -> Endpoint:
@@ -96,7 +96,7 @@ def from_environment(name: str) -> Endpoint:
     variable = f"AIRFLOW_CONN_{name.upper()}"
     text = os.environ.get(variable)
     if not text:
-        raise ConfigError(
+        raise UndefinedConnectionError(
             f"connection {name!r} is not defined. Add it in Airflow (Admin, Connections), or set "
             f"{variable}, for example mysql://user:password@host:3306/database"
         )

@@ -4,6 +4,7 @@
 
     TidegateError
     ├── ConfigError          mend the pipeline file (or the settings)      not retried
+    │   └── UndefinedConnectionError   define the connection                 not retried
     ├── UnavailableError     wait: the other side did not answer           retried
     ├── RefusedError         mend access: the other side said no           not retried
     ├── DataError            look at the rows                              not retried
@@ -23,6 +24,10 @@ class TidegateError(Exception):
 
 class ConfigError(TidegateError):
     """A pipeline file or a setting is wrong; mend it."""
+
+
+class UndefinedConnectionError(ConfigError):
+    """A connection that a pipeline file names is defined nowhere."""
 
 
 class UnavailableError(TidegateError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tidegate import settings, stage
 from tidegate.connections import Endpoint, Resolve
-from tidegate.errors import DataError
+from tidegate.errors import DataError, UndefinedConnectionError
 from tidegate.fields import share
 from tidegate.model import Increment, Mode, Report, Request
 from tidegate.pipeline.models import Source, Stream
@@ -59,14 +59,11 @@ class Job:
 
 def store_endpoint(resolve: Resolve) -> Endpoint:
     """The store's connection, or the embedded default when none is defined."""
-    from tidegate.errors import ConfigError
-
     try:
         return resolve(settings.STORE_CONNECTION)
-    except ConfigError as error:
-        if "is not defined" not in str(error):
-            raise
-    return Endpoint(settings.STORE_CONNECTION, "sqlite", database=str(settings.home() / "store.db"))
+    except UndefinedConnectionError:
+        file = str(settings.home() / "store.db")
+    return Endpoint(settings.STORE_CONNECTION, "sqlite", database=file)
 
 
 def pull(job: Job, request: Request) -> Increment:

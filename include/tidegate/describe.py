@@ -1,0 +1,134 @@
+"""Texts and small summaries for people: a stream's documentation, what a step staged, what a load did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tidegate.model import Increment, Report
+from tidegate.pipeline.models import Source, Stream
+
+
+def stream(source: Source, name: str, spec: Stream) -> str:
+    """Markdown that explains the stream, for the DAG's page."""
+    lines = [
+        f"# {source.name}.{name}",
+        spec.description,
+        "",
+        "| | |",
+        "|---|---|",
+        f"| source | `{spec.table}` through connection `{source.connection}` |",
+        f"| primary key | {_names(spec.primary_key)} |",
+        f"| cursor | `{spec.cursor}`, read again {spec.lookback} below the safe bound |",
+        f"| schedule | `{spec.schedule}` |",
+        f"| deletes | {_deletes(spec)} |",
+        f"| held rows | stop above {spec.stop_above} |" if spec.stop_above is not None else "",
+        "",
+        _list("Cleaning", [_step(step) for step in spec.clean]),
+        _list("Expectations", [_expectation(item) for item in spec.expect]),
+        _list("Entities", [_entity(item) for item in spec.load.entities]),
+        _list("Relations", [_relation(item) for item in spec.load.relations]),
+        "Each run pulls what is new after the watermark, and loads it in one transaction with the "
+        "new watermark: any task may be retried or cleared at any time. Rows that fail a rule are "
+        f"in quarantine: `tidegate quarantine list {source.name}.{name}`.",
+        "",
+        f"History is read by the DAG `{source.name}.{name}.backfill` (Trigger → Backfill).",
+    ]
+    return "\n".join(line for line in lines if line is not None)
+
+
+def backfill(source: Source, name: str, spec: Stream) -> str:
+    """Markdown for the window DAG."""
+    column = spec.backfill.by or spec.cursor
+    return "\n".join(
+        [
+            f"# {source.name}.{name}.backfill",
+            f"Reads `{spec.table}` in windows of one {spec.backfill.every} of `{column}`. "
+            "It is never scheduled: use **Trigger → Backfill**, or",
+            "",
+            f"    airflow backfill create --dag-id {source.name}.{name}.backfill \\",
+            "        --from-date 2026-01-01 --to-date 2026-01-31",
+            "",
+            "It may run beside the sync, twice, or in any order: rows are told apart by when they "
+            "were read, newer content is never overwritten, and the watermark does not move.",
+        ]
+    )
+
+
+def broken(name: str, message: str) -> str:
+    """Markdown for a stream that cannot run."""
+    quoted = "\n".join("    " + line for line in message.splitlines())
+    return f"# {name} is broken\n\nMend the pipeline file; this DAG mends itself then.\n\n{quoted}\n"
+
+
+def brief(increment: Increment) -> dict[str, Any]:
+    """What travels through XCom: where the rows are, how many, how far. Never the rows."""
+    return {
+        "where": increment.where,
+        "rows": increment.rows,
+        "held": increment.held,
+        "pages": len(increment.pages),
+        "mode": str(increment.request.mode),
+        "low": increment.low.cursor if increment.low else None,
+        "high": increment.high.cursor if increment.high else None,
+        "touched": [list(item) for item in increment.cleaned],
+        "failed_expectations": {
+            _check(check.expectation, check.arguments): check.failed
+            for check in increment.checks
+            if check.failed
+        },
+    }
+
+
+def report(result: Report) -> dict[str, Any]:
+    """A load's numbers as JSON."""
+    values = asdict(result)
+    values["mode"] = str(result.mode)
+    values["watermark"] = result.watermark.cursor if result.watermark else None
+    values["details"] = dict(result.details)
+    return values
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _deletes(spec: Stream) -> str:
+    if spec.deleted is None:
+        return "not seen (no soft-delete column declared)"
+    values = f" in {list(spec.deleted.values)}" if spec.deleted.values else ""
+    return f"rows with `{spec.deleted.column}`{values} become tombstones"
+
+
+def _list(title: str, items: list[str]) -> str:
+    if not items:
+        return ""
+    return "\n".join([f"**{title}**", "", *(f"- {item}" for item in items), ""])
+
+
+def _step(step: Any) -> str:
+    arguments = step.model_dump(exclude_unset=True, mode="json")
+    return f"`{step.name}` {_arguments(arguments)}"
+
+
+def _expectation(item: Any) -> str:
+    return f"`{item.name}` {_arguments(item.arguments)}"
+
+
+def _entity(item: Any) -> str:
+    attributes = ", ".join(item.named) or "no attributes"
+    return f"**{item.type}** by {_names(item.key)}: {attributes}"
+
+
+def _relation(item: Any) -> str:
+    ends = [end if isinstance(end, str) else end.type for end in (item.from_, item.to)]
+    return f"{ends[0]} **{item.type}** {ends[1]}"
+
+
+def _check(name: str, arguments: Any) -> str:
+    column = arguments.get("column")
+    return f"{name}({column})" if column else name
+
+
+def _arguments(arguments: Any) -> str:
+    return ", ".join(f"{name}: `{value}`" for name, value in arguments.items())

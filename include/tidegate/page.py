@@ -1,0 +1,97 @@
+"""The page behind a task's "Staged data" link: what a step staged, never the rows themselves.
+
+It knows nothing of Airflow: who may look and where a task staged its data are handed in.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tidegate import stage
+from tidegate.errors import MismatchError
+from tidegate.model import Increment
+
+Find = Callable[[str, str, str], str | None]
+"""``(dag_id, run_id, task_id)`` → folder the task staged into, or None."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def create(find: Find, allow: Sequence[Any]) -> Any:
+    """The FastAPI app; every route has the dependencies *allow*."""
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=list(allow))
+
+    def staged(dag_id: str, dag_run_id: str, task_id: str) -> HTMLResponse:
+        where = find(dag_id, dag_run_id, task_id)
+        if where is None:
+            return _answer("Nothing staged", "<p>This task has staged nothing (yet).</p>", 404)
+        try:
+            increment = stage.load_manifest(where)
+        except MismatchError:
+            return _answer("Gone", "<p>The staged data has been removed by the janitor.</p>", 404)
+        return _answer(f"{dag_id} · {task_id}", summary(increment), 200)
+
+    app.get("/staged/{dag_id}/{dag_run_id}/{task_id}", response_class=HTMLResponse)(staged)
+    return app
+
+
+def summary(increment: Increment) -> str:
+    """An HTML fragment; everything from outside is escaped."""
+    request = increment.request
+    facts = {
+        "stream": request.stream, "run": request.run_id, "step": increment.step,
+        "reads": str(request.mode), "rows": f"{increment.rows:,}", "held": f"{increment.held:,}",
+        "pages": str(len(increment.pages)), "read number": str(increment.read),
+        "from watermark": increment.low.cursor if increment.low else "the beginning",
+        "to watermark": increment.high.cursor if increment.high else "unchanged",
+        "source's clock": increment.observed_at, "staged in": increment.where,
+    }  # fmt: skip
+    if request.window:
+        facts["window"] = f"{request.window.since} … {request.window.until}"
+    parts = [_rows(["", ""], list(facts.items()))]
+    columns = [(c["name"], c["type"], "yes" if c["nullable"] else "no") for c in increment.columns]
+    parts += ["<h2>Columns</h2>", _rows(["name", "type", "may be NULL"], columns)]
+    if increment.cleaned:
+        parts += ["<h2>Cleaning</h2>", _rows(["step", "rows touched"], list(increment.cleaned))]
+    if increment.checks:
+        checks = [(c.expectation, dict(c.arguments), c.rows, c.failed) for c in increment.checks]
+        parts += [
+            "<h2>Expectations</h2>",
+            _rows(["expectation", "arguments", "rows checked", "failed"], checks),
+        ]
+    pages = [(page.name, f"{page.rows:,}", page.digest) for page in increment.pages[:200]]
+    return "".join([*parts, "<h2>Pages</h2>", _rows(["file", "rows", "digest"], pages)])
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["<table><tr>", *(f"<th>{html.escape(name)}</th>" for name in head), "</tr>"]
+    for row in rows:
+        lines += ["<tr>", *(f"<td>{html.escape(str(cell))}</td>" for cell in row), "</tr>"]
+    return "".join([*lines, "</table>"])
+
+
+def _answer(title: str, body: str, status: int) -> Any:
+    from fastapi.responses import HTMLResponse
+
+    text = (
+        f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title>{_STYLE}"
+        f"<h1>{html.escape(title)}</h1>{body}"
+    )
+    return HTMLResponse(text, status, headers=HEADERS)
+
+
+_STYLE = """<style>
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1a2733}
+h1{font-size:1.4rem}h2{font-size:1.05rem;margin-top:1.6rem}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;
+border-bottom:1px solid #d9e1e8;vertical-align:top;overflow-wrap:anywhere}th{color:#557}
+</style>"""

@@ -1,0 +1,79 @@
+"""Registers Tidegate with Airflow: the page of staged data, its link, and the sources' pools.
+
+Every task process imports this file, so it imports nothing heavy: the page is built when the API
+server is first asked for it, and pools are made when the scheduler starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+
+
+class LazyPage:
+    """An ASGI app that comes into being with its first request."""
+
+    def __init__(self) -> None:
+        self._app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if self._app is None:
+            self._app = _page()
+        await self._app(scope, receive, send)
+
+
+def _page() -> Any:
+    """The page, behind Airflow's login and the permission to read the DAG's XComs."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from fastapi import Depends
+
+    from tidegate import page
+
+    def find(dag_id: str, run_id: str, task_id: str) -> str | None:
+        query = XComModel.get_many(
+            run_id=run_id, key="return_value", task_ids=task_id, dag_ids=dag_id, limit=1
+        )
+        with create_session() as session:
+            found = session.scalars(query).first()
+            value = XComModel.deserialize_value(found) if found else None
+        return value.get("where") if isinstance(value, dict) else None
+
+    return page.create(find, [Depends(requires_access_dag("GET", DagAccessEntity.XCOM))])
+
+
+class Pools:
+    """Creates the pools that pipeline files name, when a scheduler starts."""
+
+    @hookimpl
+    def on_starting(self, component: Any) -> None:
+        """Make missing pools; a pool that is there keeps the slots somebody gave it."""
+        if getattr(component, "job_type", None) != "SchedulerJob":
+            return
+        from airflow.models.pool import Pool
+
+        from tidegate import settings
+        from tidegate.pipeline.reader import read_all
+
+        for file in read_all(settings.pipelines()):
+            source = file.source
+            if source is not None and source.pool and Pool.get_pool(source.pool) is None:
+                Pool.create_or_update_pool(
+                    source.pool, source.pool_slots, f"Tidegate: source {source.name}", False
+                )
+                logging.getLogger(__name__).info("Created pool %s", source.pool)
+
+
+class TidegatePlugin(AirflowPlugin):
+    """What Airflow finds."""
+
+    name = "tidegate"
+    fastapi_apps = [{"name": "Tidegate", "url_prefix": "/tidegate", "app": LazyPage()}]  # noqa: RUF012
+    listeners = [Pools()] if "scheduler" in sys.argv else []  # noqa: RUF012
