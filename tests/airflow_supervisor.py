@@ -1,0 +1,58 @@
+"""Run an Airflow for tests until standard input closes: ``python airflow_supervisor.py FOLDER``.
+
+A process of its own, so that everything below it can be stopped without touching the test's own
+database servers. Extra environment comes as one JSON line on standard input; the answer is one JSON
+line with the port and the password once Airflow is healthy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from demo import airflow
+from demo.places import Places
+from demo.ports import choose
+from demo.processes import Died, Processes, tail
+
+START_SECONDS = 240
+
+
+def main() -> int:
+    """Start, say so, wait, stop."""
+    places = Places(Path(sys.argv[1]))
+    extra: dict[str, str] = json.loads(sys.stdin.readline())
+    secrets = places.prepare(fresh=False)
+    port = choose(18080)
+    environment = airflow.environment(places, port, secrets) | extra
+    processes = Processes()
+    try:
+        migration = airflow.start(processes, environment, places, "db", "migrate", lasting=False)
+        wait(processes, lambda: migration.process.poll() == 0)
+        airflow.start_servers(processes, environment, places)
+        wait(processes, lambda: not airflow.not_ready(port))
+        print(json.dumps({"port": port, "password": secrets["password"]}), flush=True)
+        sys.stdin.read()
+    except (Died, TimeoutError) as error:
+        logs = "\n\n".join(f"{log}:\n{tail(log)}" for log in sorted(places.logs.glob("*.log")))
+        print(json.dumps({"error": f"{error}\n{logs}"}), flush=True)
+        return 1
+    finally:
+        processes.stop()
+    return 0
+
+
+def wait(processes: Processes, done: object) -> None:
+    """Until *done*() is true, while nothing dies."""
+    end = time.monotonic() + START_SECONDS
+    while not done():  # type: ignore[operator]
+        processes.check()
+        if time.monotonic() > end:
+            raise TimeoutError(f"not ready after {START_SECONDS} s")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
