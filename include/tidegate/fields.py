@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from tidegate.types import ColumnType
+from tidegate.types import SIMPLE, ColumnType
 
 
 class Strict(BaseModel):
@@ -18,19 +20,47 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``" Did you mean 'cursor'?"`` (with the leading space), or nothing when no name is near."""
+    folded = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold()[:100], folded, 1, 0.6)
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def _column(name: str) -> str:
+    if not name.strip():
+        raise ValueError("a column's name is empty. Write the name as the source has it")
+    if not name.isprintable():
+        raise ValueError(f"{name[:60]!r} has a control character in it, no column is called so")
+    return name
+
+
+ColumnName = Annotated[str, AfterValidator(_column)]
+"""A column's name as the source has it; it is always quoted, so any printable text will do."""
+
+
 def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return (value,) if isinstance(value, str) else value
+
+
+def _no_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"column {name!r} is named twice. Name each column once")
+    return names
 
 
 Columns = Annotated[
-    tuple[str, ...],
+    tuple[ColumnName, ...],
     BeforeValidator(_one_or_many, json_schema_input_type=str | list[str]),
-    Field(min_length=1),
+    Field(min_length=1, max_length=1000),
+    AfterValidator(_no_repeats),
 ]
-"""One column name, or a list of them."""
+"""One column name, or a list of them, each once."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd])")
+_LONGEST = 36_525 * 86_400
 
 
 def seconds(text: str) -> float:
@@ -38,7 +68,10 @@ def seconds(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a duration. Write a number and s, m, h or d, like 30s")
-    return float(match[1]) * _UNITS[match[2]]
+    value = float(match[1]) * _UNITS[match[2]]
+    if value > _LONGEST:
+        raise ValueError(f"{text!r} is more than a hundred years")
+    return value
 
 
 def duration(text: str) -> timedelta:
@@ -67,12 +100,32 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is not a time zone, like UTC or Europe/Berlin") from error
+        from zoneinfo import available_timezones
+
+        near = did_you_mean(name, available_timezones())
+        raise ValueError(
+            f"{name[:60]!r} is not a time zone, like UTC or Europe/Berlin.{near}"
+        ) from error
     return name
 
 
+_ELSEWHERE = {
+    "int": "int64", "integer": "int64", "bigint": "int64", "smallint": "int16", "text": "string",
+    "varchar": "string", "char": "string", "str": "string", "float": "float64", "real": "float64",
+    "double": "float64", "boolean": "bool", "decimal": "decimal(12,2)", "number": "numeric",
+    "blob": "bytes", "binary": "bytes", "bytea": "bytes", "timestamptz": "timestamp",
+    "jsonb": "json",
+}  # fmt: skip
+"""What other systems call our types."""
+
+
 def _type(text: str) -> str:
-    return str(ColumnType.parse(text))
+    try:
+        return str(ColumnType.parse(text))
+    except ValueError as error:
+        word = _ELSEWHERE.get(text.strip().casefold())
+        hint = f" Did you mean {word!r}?" if word else did_you_mean(text, SIMPLE)
+        raise ValueError(f"{error}.{hint}") from error
 
 
 def share(limit: str | int, rows: int) -> float:
@@ -90,8 +143,24 @@ def _limit(value: str | int) -> str | int:
     return value
 
 
-Duration = Annotated[str, AfterValidator(_duration), Field(examples=["30s", "5m", "2h"])]
+Duration = Annotated[
+    str,
+    AfterValidator(_duration),
+    Field(
+        examples=["30s", "5m", "2h"],
+        json_schema_extra={"pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*[smhd]\s*$"},
+    ),
+]
 Schedule = Annotated[str, AfterValidator(_schedule), Field(examples=["30s", "*/5 * * * *"])]
 ZoneName = Annotated[str, AfterValidator(_zone), Field(examples=["UTC", "Europe/Berlin"])]
-TypeName = Annotated[str, AfterValidator(_type), Field(examples=["int64", "decimal(12,2)"])]
-Limit = Annotated[Annotated[int, Field(ge=0)] | str, AfterValidator(_limit), Field(examples=["5%", 100])]
+TypeName = Annotated[
+    str,
+    AfterValidator(_type),
+    Field(
+        examples=["int64", "decimal(12,2)"],
+        json_schema_extra={"pattern": rf"^\s*({'|'.join(SIMPLE)}|decimal\(.+\))\s*$"},
+    ),
+]
+Limit = Annotated[
+    Annotated[int, Field(ge=0)] | str, AfterValidator(_limit), Field(examples=["5%", 100])
+]
