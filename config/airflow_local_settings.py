@@ -1,0 +1,52 @@
+"""Warm parents: load the heavy libraries once, where tasks are forked from.
+
+Airflow imports this file in each of its processes (``$AIRFLOW_HOME/config`` is on its path).
+Importing pandas, pyarrow and Great Expectations takes seconds; done by every task it would cost
+more than the work itself. A LocalExecutor forks its tasks from the scheduler, a Celery worker
+from its main process: loaded there, the libraries are shared by all tasks and cost none of them
+time. Everywhere else (API server, DAG processor, triggerer, command line) nothing is loaded.
+
+Only imports happen here: no threads, no connections, nothing that a fork would break.
+What is not installed is left out without a word; the task that needs it will say so.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+__all__: list[str] = []
+"""Airflow copies the names of this file into its settings; none of ours belong there."""
+
+_HEAVY = (
+    "pandas",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "sqlalchemy",
+    "upath",
+    "tidegate.path",
+    "tidegate.store.store",
+)
+
+
+def _is_parent(arguments: list[str]) -> bool:
+    """Whether this process is one that tasks are forked from."""
+    words = arguments[1:]
+    return words[:1] == ["scheduler"] or words[:2] == ["celery", "worker"]
+
+
+def _warm() -> None:
+    for name in _HEAVY:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+    try:
+        validate = importlib.import_module("tidegate.validate")
+        validate.warm()
+    except (ImportError, AttributeError):
+        return
+
+
+if _is_parent(sys.argv):
+    _warm()

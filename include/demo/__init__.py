@@ -1,0 +1,4 @@
+"""The demonstration: a small living shop, a private Airflow, and a table that watches both.
+
+Nothing here is imported by Tidegate. ``python -m demo`` is what ``make demo`` starts.
+"""
