@@ -16,6 +16,8 @@ from tidegate.model import BOOKKEEPING
 from tidegate.types import Column, ColumnType
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tidegate.clean.sheet import Sheet
 
 SAME = "_same"
@@ -43,9 +45,11 @@ class Step(Strict):
         self.work(sheet)
         return sheet.touched()
 
+    @abstractmethod
     def work(self, sheet: Sheet) -> None:
         """Change the cells, hold the rows that cannot be changed."""
 
+    @abstractmethod
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         """The columns after this step; raises ConfigError when it cannot work on *columns*."""
 
@@ -80,11 +84,22 @@ class ColumnStep(Step):
         for name in dict.fromkeys(self.columns):
             self.column(sheet, name)
 
+    @abstractmethod
     def after(self, column: Column) -> Column:
         """What becomes of *column*; raises ConfigError for a type this step cannot work on."""
 
+    @abstractmethod
     def column(self, sheet: Sheet, name: str) -> None:
         """Clean column *name*."""
+
+
+def empty_as_null(texts: pa.Array, empty: str) -> pa.Array:
+    """*texts* with blank ones as NULL when *empty* is ``"null"``."""
+    if empty != "null":
+        return texts
+    from tidegate.clean.vector import blank, matches
+
+    return blank(texts, matches(texts, r"^\s*$"))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

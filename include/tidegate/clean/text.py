@@ -27,6 +27,7 @@ class TextStep(ColumnStep):
     def column(self, sheet: Sheet, name: str) -> None:
         sheet.replace(name, self.tidy(sheet.read(name)))
 
+    @abstractmethod
     def tidy(self, texts: pa.Array) -> pa.Array:
         """The tidied texts."""
 
