@@ -1,0 +1,193 @@
+"""Great Expectations at work: quiet, without telemetry, one expectation and one frame at a time.
+
+The frame is handed to the pandas execution engine directly, so that no fingerprint of the whole
+frame is computed. Great Expectations declares bounds as doubles; :func:`_exact_class` extends an
+expectation, as its own documentation describes, with bounds of any comparable type.
+"""
+
+from __future__ import annotations
+
+import decimal
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tidegate.errors import ConfigError
+from tidegate.fields import did_you_mean
+from tidegate.validate.rule import Rule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMAT = {
+    "result_format": "COMPLETE",
+    "return_unexpected_index_query": False,
+    "include_unexpected_rows": False,
+    "partial_unexpected_count": 0,
+}
+_OURS = frozenset({
+    "id", "batch_id", "result_format", "catch_exceptions", "rendered_content", "windows",
+    "unexpected_rows_query",
+})  # fmt: skip
+_DIGITS = 10_000
+"""Sums and differences of Decimals are exact up to here (the default would round at 28)."""
+_BOUNDS = ("min_value", "max_value", "sum_total")
+
+
+class EvaluationError(Exception):
+    """Great Expectations could not evaluate. Its text may repeat row values, *kind* does not."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@functools.cache
+def load() -> Any:
+    """Import Great Expectations once and return a context: in memory, no telemetry, no bars."""
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
+    with _quiet(), _environment(GX_ANALYTICS_ENABLED="false"):
+        import great_expectations as gx
+        import great_expectations.expectations as _  # noqa: F401  registers what there is
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
+
+        return gx.get_context(
+            mode="ephemeral",
+            project_config=DataContextConfig(
+                store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+                progress_bars=ProgressBarsConfig(globally=False),
+                analytics_enabled=False,
+            ),
+        )
+
+
+def compiled(stream: str, rule: Rule) -> Any:
+    """The expectation as Great Expectations wants it; raises ConfigError on name or arguments."""
+    load()
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.exceptions import ExpectationNotFoundError
+    from great_expectations.expectations.registry import (
+        get_expectation_impl,
+        list_registered_expectation_implementations,
+    )
+
+    where = f"{stream}: {rule.name}"
+    try:
+        kind = get_expectation_impl(rule.name)
+    except ExpectationNotFoundError as error:
+        known = list_registered_expectation_implementations()
+        raise ConfigError(
+            f"{where} is not an expectation.{did_you_mean(rule.name, known)} "
+            "Names are those of Great Expectations, like expect_column_values_to_not_be_null."
+        ) from error
+    fields = [name for name in kind.__fields__ if name not in _OURS]
+    for key in rule.arguments:
+        if key not in fields:
+            raise ConfigError(
+                f"{where}: unknown argument {key!r}.{did_you_mean(key, fields)} "
+                f"It takes: {', '.join(sorted(fields))}."
+            )
+    try:
+        return _exact_class(kind)(**rule.arguments)
+    except (ValidationError, ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {_first(error)}. Look at its arguments.") from error
+
+
+def names_rows(expectation: Any) -> bool:
+    """Whether *expectation* judges rows one by one (a map expectation)."""
+    from great_expectations.expectations.expectation import (
+        ColumnMapExpectation,
+        ColumnPairMapExpectation,
+        MulticolumnMapExpectation,
+    )
+
+    kinds = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
+    return isinstance(expectation, kinds)
+
+
+def evaluate(expectation: Any, frame: pd.DataFrame) -> tuple[bool, dict[str, Any]]:
+    """``(success, result)``; rows are named by the frame's index. Raises EvaluationError."""
+    context = load()
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.validator.validator import Validator
+
+    try:
+        with _quiet(), decimal.localcontext(prec=_DIGITS):
+            validator = Validator(
+                execution_engine=PandasExecutionEngine(batch_data_dict={"page": frame}),
+                data_context=context,
+            )
+            (result,) = validator.graph_validate(
+                [expectation.configuration],
+                runtime_configuration={"result_format": _FORMAT, "catch_exceptions": False},
+            )
+    except Exception as error:
+        raise EvaluationError(_first(error), type(_root(error)).__name__) from error
+    if message := _raised(result.exception_info or {}):
+        raise EvaluationError(message, "it raised")
+    return bool(result.success), dict(result.result)
+
+
+@functools.cache
+def _exact_class(kind: Any) -> Any:
+    bounds = [name for name in _BOUNDS if name in kind.__fields__]
+    if not bounds or kind.__fields__[bounds[0]].outer_type_ is int:
+        return kind
+    body = {"__module__": __name__, "__doc__": kind.__doc__}
+    body |= dict.fromkeys(bounds)
+    body["__annotations__"] = dict.fromkeys(bounds, Any)
+    return type(kind)(f"Exact{kind.__name__}", (kind,), body)
+
+
+def _raised(info: Mapping[str, Any]) -> str:
+    """The message of the first exception in *info*, in either of its two shapes."""
+    for part in [info, *(value for value in info.values() if isinstance(value, Mapping))]:
+        if part.get("raised_exception"):
+            return str(part.get("exception_message") or "it failed").splitlines()[0]
+    return ""
+
+
+def _first(error: BaseException) -> str:
+    errors = getattr(error, "errors", None)
+    if callable(errors) and (found := errors()):
+        place = ".".join(str(part) for part in found[0]["loc"] if part != "__root__")
+        return f"{place}: {found[0]['msg']}" if place else str(found[0]["msg"])
+    lines = str(error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _root(error: BaseException) -> BaseException:
+    """The exception that set off the others."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that Great Expectations raises about its own code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
