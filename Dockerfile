@@ -19,7 +19,6 @@ COPY dags /opt/airflow/dags
 COPY plugins /opt/airflow/plugins
 COPY config /opt/airflow/config
 COPY include /opt/airflow/include
-COPY docker /opt/airflow/docker
 
 # Settings come from the environment only; an empty airflow.cfg keeps Airflow from writing one.
 # The two folders become volumes and must belong to airflow before they do.

@@ -22,6 +22,7 @@ from tidegate.pipeline.reader import read_all
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 AIRFLOW = {name: value for name, value in SERVICES.items() if name.startswith("airflow-")}
 SAMPLES = {name for name, value in SERVICES.items() if "sources" in value.get("profiles", ())}
@@ -269,7 +270,6 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     program = (
         "import json\n"
         "from airflow.cli.cli_config import core_commands\n"
-        "from airflow.jobs.job import JobState\n"
         "print(json.dumps({c.name: [s.name for s in getattr(c, 'subcommands', ())]"
         " for c in core_commands}))"
     )
@@ -285,45 +285,14 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 
 def test_every_command_exists_in_this_airflow(commands: dict[str, list[str]]) -> None:
-    for name, service in AIRFLOW.items():
+    for service in AIRFLOW.values():
         command = service["command"]
-        if name != "airflow-init":
-            assert command[0] in commands
-            assert command[0] != "celery" or command[1] in commands["celery"]
+        assert command[0] in commands
+        if commands[command[0]]:
+            assert command[1] in commands[command[0]]
         check = service.get("healthcheck", {}).get("test", [])
         if check[1:2] == ["airflow"]:
             assert check[3] in commands[check[2]]
-    script = (ROOT / "docker" / "init").read_text(encoding="utf-8")
-    for first, second in re.findall(r"^airflow (\w+) (\w+)", script, re.MULTILINE):
-        assert second in commands[first]
-
-
-def test_the_first_container_runs_a_script_that_bash_can_read() -> None:
-    command = SERVICES["airflow-init"]["command"]
-    script = ROOT / "docker" / "init"
-    assert command == ["bash", "/opt/airflow/docker/init"]
-    assert os.access(script, os.X_OK)
-    subprocess.run(["bash", "-n", str(script)], check=True)
-
-
-def test_each_source_gets_the_pool_its_file_names(tmp_path: Path) -> None:
-    stream = "    table: t\n    primary_key: id\n    cursor: updated_at\n"
-    for name, pool, slots in (("one", "shared", 2), ("two", "shared", 5), ("three", None, 4)):
-        line = f"pool: {pool}\n" if pool else ""
-        (tmp_path / f"{name}.yaml").write_text(
-            f"connection: {name}\n{line}pool_slots: {slots}\nstreams:\n  t:\n{stream}",
-            encoding="utf-8",
-        )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "docker" / "pools.py")],
-        env={
-            **os.environ, "PYTHONPATH": str(ROOT / "include"), "TIDEGATE_PIPELINES": str(tmp_path),
-        },
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    pools = json.loads(done.stdout)
-    assert list(pools) == ["shared"]
-    assert pools["shared"]["slots"] == 5
 
 
 def test_the_image_is_of_the_airflow_and_a_python_we_support() -> None:
@@ -340,13 +309,10 @@ def test_the_image_is_of_the_airflow_and_a_python_we_support() -> None:
     assert "-r requirements.txt" in header
 
 
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-
-
 def test_the_image_copies_only_what_exists_and_is_not_ignored() -> None:
     ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     copied = re.findall(r"^COPY (?:--\S+ )*(\S+) \S+$", DOCKERFILE, re.MULTILINE)
-    assert {"dags", "plugins", "config", "include", "docker"} <= set(copied)
+    assert {"dags", "plugins", "config", "include"} <= set(copied)
     for source in copied:
         assert (ROOT / source).exists(), source
         assert f"!{source}" in ignore, source
