@@ -1,0 +1,77 @@
+"""How long does Airflow take to read the DAG file, per 50 streams, and what does that import?
+
+Airflow's DAG processor forks a child that has Airflow loaded already, so its import is not counted;
+ours is. Prints seconds (median of 5 fresh processes) and the heavy modules found, which must be none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STREAM = """\
+  table_{number}:
+    table: table_{number}
+    primary_key: id
+    cursor: updated_at
+    clean:
+      - trim: [name]
+      - to_number: {{columns: [price], type: "decimal(12,2)"}}
+    expect:
+      - expect_column_values_to_not_be_null: {{column: name}}
+      - expect_column_values_to_be_between: {{column: price, min_value: 0}}
+    load:
+      entities:
+        - {{type: Thing, key: id, attributes: [name, price]}}
+"""
+CODE = """
+import json, sys, time
+import airflow.sdk, airflow.dag_processing.dagbag
+from airflow.sdk import DAG, task, Param, CronDataIntervalTimetable
+before = set(sys.modules)
+start = time.perf_counter()
+import runpy
+module = runpy.run_path(sys.argv[1])
+seconds = time.perf_counter() - start
+heavy = [name for name in ("pandas", "pyarrow", "numpy", "great_expectations", "pymysql", "psycopg")
+         if name in set(sys.modules) - before]
+print(json.dumps([seconds, sum(1 for value in module.values() if hasattr(value, "dag_id")), heavy]))
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        for source in range(5):
+            streams = "".join(STREAM.format(number=number) for number in range(10))
+            text = f"connection: some_db\nstreams:\n{streams}"
+            (Path(folder) / f"source_{source}.yaml").write_text(text, encoding="utf-8")
+        environment = {
+            **os.environ,
+            "TIDEGATE_PIPELINES": folder,
+            "AIRFLOW_HOME": folder,
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "PYTHONPATH": str(REPOSITORY / "include"),
+        }
+        results = [
+            json.loads(
+                subprocess.run(
+                    [sys.executable, "-c", CODE, str(REPOSITORY / "dags" / "pipelines.py")],
+                    env=environment, capture_output=True, text=True, check=True,
+                ).stdout.splitlines()[-1]
+            )
+            for _ in range(5)
+        ]  # fmt: skip
+    seconds = [result[0] for result in results]
+    print(f"50 streams, {results[0][1]} DAGs: median {statistics.median(seconds):.2f} s "
+          f"(min {min(seconds):.2f}, max {max(seconds):.2f}); heavy modules: {results[0][2]}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

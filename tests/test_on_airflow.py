@@ -1,0 +1,104 @@
+"""What becomes of pipeline files in Airflow: DAGs, params, tags, docs; and broken ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOOD = """\
+connection: some_db
+pool: narrow
+defaults: {schedule: 30s, owner: ann}
+streams:
+  orders:
+    table: orders
+    primary_key: id
+    cursor: updated_at
+    tags: [daily]
+    backfill: {every: month, since: "2021-05-01"}
+  nightly:
+    table: nightly
+    primary_key: [a, b]
+    cursor: changed
+    schedule: "15 2 * * *"
+  wrong:
+    table: wrong
+    primary_key: id
+    curser: updated_at
+"""
+CODE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(dag_folder=sys.argv[1])
+heavy = [n for n in ("pandas", "pyarrow", "great_expectations", "pymysql", "psycopg") if n in sys.modules]
+print(json.dumps({"errors": {str(k): v for k, v in bag.import_errors.items()}, "heavy": heavy, "dags": {
+    dag.dag_id: {
+        "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": sorted(dag.task_dict),
+        "catchup": dag.catchup, "runs": dag.max_active_runs, "params": sorted(dag.params),
+        "periodic": dag.timetable.periodic, "schedule": str(dag.timetable.summary),
+        "end": str(dag.end_date), "owner": dag.owner,
+        "pools": sorted({t.pool for t in dag.tasks}),
+        "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
+    } for dag in bag.dags.values()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What Airflow makes of one good file (with a broken stream) and one unreadable file."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    (folder / "shop.yaml").write_text(GOOD, encoding="utf-8")
+    (folder / "torn.yaml").write_text("connection: [unclosed", encoding="utf-8")
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        **os.environ, "TIDEGATE_PIPELINES": str(folder), "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": str(REPOSITORY / "include"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(REPOSITORY / "dags")],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_dag_file_reads_without_error_and_without_heavy_imports(read: dict[str, Any]) -> None:
+    assert read["errors"] == {}
+    assert read["heavy"] == []
+
+
+def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
+    dags = read["dags"]
+    assert {"shop.orders", "shop.orders.backfill", "shop.nightly", "shop.nightly.backfill"} <= set(dags)
+    sync = dags["shop.orders"]
+    assert sync["tasks"] == ["clean", "load", "pull", "validate"]
+    assert sync["upstream"] == {
+        "pull": [], "clean": ["pull"], "validate": ["clean"], "load": ["validate"],
+    }  # fmt: skip
+    assert (sync["catchup"], sync["runs"], sync["owner"], sync["pools"]) == (False, 1, "ann", ["narrow"])
+    assert sync["params"] == ["from", "mode", "until"]
+    assert sync["tags"] == ["daily", "shop", "sync", "tidegate"]
+    assert "read again 1m below the safe bound" in sync["doc"]
+
+
+def test_a_backfill_dag_is_periodic_and_never_scheduled_by_itself(read: dict[str, Any]) -> None:
+    window = read["dags"]["shop.orders.backfill"]
+    assert window["periodic"]
+    assert window["end"].startswith("2021-04-30")
+    assert "backfill" in window["tags"]
+
+
+def test_what_is_broken_shows_its_message_and_hides_nothing(read: dict[str, Any]) -> None:
+    stream, file = read["dags"]["shop.wrong"], read["dags"]["torn"]
+    assert "broken" in stream["tags"] and "broken" in file["tags"]
+    assert "Did you mean 'cursor'?" in stream["doc"]
+    assert "torn.yaml" in file["doc"]
+    assert "shop.wrong.backfill" not in read["dags"]
