@@ -1,4 +1,4 @@
-"""What the code promises about itself: who imports what, what is never called, how long things are."""
+"""What the code promises about itself: who imports what, what is never called, how long it is."""
 
 from __future__ import annotations
 
@@ -214,8 +214,8 @@ def test_every_file_of_a_drawn_tree_exists(document: str) -> None:
     if not place.exists():
         pytest.skip(f"{document} is not written yet")
     known = {path.name for path in [*committed(), *LIBRARY, *DEMO]}
-    drawn = re.findall(r"^[ │├└─]*([a-z_]+\.(?:py|yaml|md|txt|toml))\s{2,}", place.read_text("utf-8"),
-                       re.MULTILINE)  # fmt: skip
+    text = place.read_text(encoding="utf-8")
+    drawn = re.findall(r"^[ │├└─]*([a-z_]+\.(?:py|yaml|md|txt|toml))\s{2,}", text, re.MULTILINE)
     assert sorted({name for name in drawn if name not in known}) == []
 
 
