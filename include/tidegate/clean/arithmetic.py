@@ -10,8 +10,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tidegate.clean.nodes import (
-    EXACT, FLOAT, WHOLE, Node, Rows, Vector, as_kind, digits, joint, same_scale, settled,
-)  # fmt: skip
+    EXACT,
+    FLOAT,
+    WHOLE,
+    Node,
+    Rows,
+    Vector,
+    as_kind,
+    digits,
+    joint,
+    same_scale,
+    settled,
+)
 from tidegate.clean.vector import attempt
 
 if TYPE_CHECKING:
@@ -29,7 +39,7 @@ _CONTEXT = decimal.Context(
 
 
 def arithmetic(sign: str, left: Node, right: Node) -> Node:
-    """``left sign right`` for two numbers; ``/`` of exact numbers gives 30 decimal places."""
+    """Build ``left sign right``; ``/`` of exact numbers gives 30 decimal places."""
     kind = joint([left.kind, right.kind]) or EXACT
     if sign == "/" and kind == WHOLE:
         kind = EXACT
@@ -46,7 +56,7 @@ def arithmetic(sign: str, left: Node, right: Node) -> Node:
 
 
 def negate(node: Node) -> Node:
-    """``-node``"""
+    """Build ``-node``."""
 
     def run(rows: Rows) -> Vector:
         import pyarrow.compute as pc
@@ -96,7 +106,7 @@ def _float(sign: str, a: Vector, b: Vector) -> Vector:
 
 
 def floats(result: Any, operands: list[Vector], finite: Mask) -> Vector:
-    """numpy's *result* as a vector: no longer finite fails, NULL operands give NULL."""
+    """Make numpy's *result* as a vector: no longer finite fails, NULL operands give NULL."""
     import numpy as np
     import pyarrow as pa
 

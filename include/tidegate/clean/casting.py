@@ -103,9 +103,7 @@ def _parse(texts: pa.Array, target: ColumnType) -> tuple[pa.Array, Mask]:
     return attempt(lambda array: array.cast(target.arrow), (texts,), target.arrow)
 
 
-def _number(
-    values: pa.Array, source: ColumnType, target: ColumnType
-) -> tuple[pa.Array, Mask]:
+def _number(values: pa.Array, source: ColumnType, target: ColumnType) -> tuple[pa.Array, Mask]:
     import pyarrow as pa
 
     if target.name == "numeric":

@@ -47,13 +47,13 @@ def _convert(value: Any, type: ColumnType) -> Any:
 
 def _only(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind):
-        raise ValueError("Write it in quotes" if kind is str else "")
+        raise TypeError("Write it in quotes" if kind is str else "")
     return value
 
 
 def _number(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise ValueError
+        raise TypeError
     number = Decimal(repr(value) if isinstance(value, float) else value)
     if not number.is_finite():
         raise ValueError

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from tidegate.clean.step import ColumnStep, typed
 from tidegate.errors import ConfigError
 from tidegate.fields import TypeName
@@ -19,6 +21,7 @@ class Convert(ColumnStep):
     name: ClassVar[str] = "convert"
     type: TypeName
 
+    @override
     def after(self, column: Column) -> Column:
         from tidegate.clean.casting import castable
 
@@ -31,6 +34,7 @@ class Convert(ColumnStep):
             )
         return typed(column, target)
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         _cast(sheet, name, ColumnType.parse(self.type))
 
@@ -40,9 +44,11 @@ class ToText(ColumnStep):
 
     name: ClassVar[str] = "to_text"
 
+    @override
     def after(self, column: Column) -> Column:
         return typed(column, ColumnType("string"))
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         _cast(sheet, name, ColumnType("string"))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from tidegate.clean.step import NewName, Step
 from tidegate.errors import ConfigError
@@ -31,6 +32,7 @@ class Derive(Step):
     expression: str = Field(min_length=1, max_length=2000)
     type: TypeName
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         self._understood(columns)
         after = Column(self.column, ColumnType.parse(self.type))
@@ -38,6 +40,7 @@ class Derive(Step):
             return [after if column.name == self.column else column for column in columns]
         return [*columns, after]
 
+    @override
     def work(self, sheet: Sheet) -> None:
         from tidegate.clean.nodes import Rows
         from tidegate.clean.sheet import distinct, valid
@@ -50,6 +53,8 @@ class Derive(Step):
         target = ColumnType.parse(self.type)
         values, failed = self._cast(found.values, expression.node.kind, target)
         fault = f"does not fit {target}"
+        if target.name == "decimal":
+            fault += f" (round(…, {target.scale}) cuts decimals)"
         self._hold(sheet, expression, failed & ~found.failed, fault, found.values)
         changed = valid(values)
         if self.column in sheet.page.types and sheet.read(self.column).type == values.type:
@@ -79,9 +84,10 @@ class Derive(Step):
 
         if pa.types.is_null(values.type):
             return values.cast(target.arrow), np.zeros(len(values), dtype=bool)
-        source = type_of(kind) if kind not in ("exact", "text") else target
         if kind == "exact":
             source = ColumnType("decimal", values.type.precision, values.type.scale)
+        else:
+            source = target if kind == "text" else type_of(kind)
         return cast(values, source, target)
 
     def _hold(

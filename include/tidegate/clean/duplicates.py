@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from tidegate.clean.step import Step
 from tidegate.fields import Columns
@@ -26,11 +27,13 @@ class DropDuplicates(Step):
     name: ClassVar[str] = "drop_duplicates"
     columns: Columns | None = Field(None, description="default: all columns at this point")
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         for name in self.columns or ():
             self.find(name, columns)
         return list(columns)
 
+    @override
     def work(self, sheet: Sheet) -> None:
         import pandas as pd
         import pyarrow as pa

@@ -14,11 +14,21 @@ from functools import reduce
 
 from tidegate.clean.arithmetic import arithmetic, negate
 from tidegate.clean.constants import constant
-from tidegate.clean.functions import FUNCTIONS, Unfit
+from tidegate.clean.functions import FUNCTIONS, UnfitError
 from tidegate.clean.logic import compare, connect, is_null, negation
 from tidegate.clean.nodes import (
-    BOOL, EXACT, NULL, NUMERIC, TEMPORAL, TEXT, WHOLE, Node, column, joint, literal,
-)  # fmt: skip
+    BOOL,
+    EXACT,
+    NULL,
+    NUMERIC,
+    TEMPORAL,
+    TEXT,
+    WHOLE,
+    Node,
+    column,
+    joint,
+    literal,
+)
 from tidegate.clean.step import did_you_mean
 from tidegate.errors import ConfigError
 from tidegate.types import Column, ColumnType
@@ -30,7 +40,6 @@ _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
 }  # fmt: skip
 _DEEPEST = 40
-_MOST_PLACES = 37
 
 
 class Expression:
@@ -48,29 +57,31 @@ class Expression:
         self.node = self._read(tree.body, _DEEPEST)
 
     def _wrong(self, problem: str) -> ConfigError:
-        return ConfigError(f"derive: {self.text!r}: {problem}")
+        text = self.text if len(self.text) <= 120 else self.text[:117] + "..."
+        return ConfigError(f"derive: {text!r}: {problem}")
 
     def _read(self, part: ast.expr, depth: int) -> Node:
         if depth == 0:
             raise self._wrong("nested too deeply. Split it into several derive steps.")
+        deeper = depth - 1
         match part:
             case ast.Name(id=name):
-                return self._column(name)
+                node = self._column(name)
             case ast.Constant():
-                return self._constant(part)
+                node = self._constant(part)
             case ast.BinOp(left=left, op=op, right=right):
-                return self._arithmetic(op, self._read(left, depth - 1), self._read(right, depth - 1))
+                node = self._arithmetic(op, self._read(left, deeper), self._read(right, deeper))
             case ast.UnaryOp(op=op, operand=operand):
-                return self._unary(op, self._read(operand, depth - 1))
+                node = self._unary(op, self._read(operand, deeper))
             case ast.BoolOp(op=op, values=values):
-                return self._connect(op, [self._read(value, depth - 1) for value in values])
-            case ast.Compare(left=left, ops=[op], comparators=[right]):
-                return self._compare(left, op, right, depth - 1)
+                node = self._connect(op, [self._read(value, deeper) for value in values])
             case ast.Compare():
-                raise self._wrong("write 'a < b and b < c' instead of 'a < b < c'.")
+                node = self._compare(part, deeper)
             case ast.Call():
-                return self._call(part, depth - 1)
-        raise self._wrong(f"{_shown(part)} is not allowed. {_ALLOWED}")
+                node = self._call(part, deeper)
+            case _:
+                raise self._wrong(f"{_shown(part)} is not allowed. {_ALLOWED}")
+        return node
 
     def _column(self, name: str) -> Node:
         if name not in self.columns:
@@ -93,7 +104,7 @@ class Expression:
         if isinstance(value, float):
             written = ast.get_source_segment(self.text.strip(), part) or repr(value)
             number = Decimal(written)
-            if number.is_finite() and -_MOST_PLACES <= _exponent(number) and number.adjusted() < 38:
+            if number.is_finite() and _exponent(number) >= -37 and number.adjusted() < 38:
                 return literal(Decimal(format(number, "f")), EXACT)
         raise self._wrong(f"{_shown(part)} is not a constant it can hold.")
 
@@ -124,8 +135,11 @@ class Expression:
         conditions = [self._condition(node, word) for node in nodes]
         return reduce(lambda left, right: connect(word, left, right), conditions)
 
-    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, depth: int) -> Node:
-        node = self._read(left, depth)
+    def _compare(self, part: ast.Compare, depth: int) -> Node:
+        if len(part.ops) > 1:
+            raise self._wrong("write 'a < b and b < c' instead of 'a < b < c'.")
+        op, right = part.ops[0], part.comparators[0]
+        node = self._read(part.left, depth)
         if isinstance(op, ast.In | ast.NotIn):
             if not isinstance(right, ast.Tuple | ast.List) or not right.elts:
                 raise self._wrong("'in' takes a list in brackets: status in ('new', 'paid').")
@@ -175,7 +189,7 @@ class Expression:
         nodes = [self._read(argument, depth) for argument in part.args]
         try:
             return build(nodes)
-        except Unfit as error:
+        except UnfitError as error:
             raise self._wrong(f"{name} {error}.") from error
 
 

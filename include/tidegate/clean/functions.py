@@ -8,13 +8,25 @@ from typing import Any
 from tidegate.clean.casting import to_text
 from tidegate.clean.logic import choose, coalesce
 from tidegate.clean.nodes import (
-    BOOL, EXACT, FLOAT, NULL, NUMERIC, TEMPORAL, TEXT, WHOLE, Node, Rows, Vector, joint, settled,
+    BOOL,
+    EXACT,
+    FLOAT,
+    NULL,
+    NUMERIC,
+    TEMPORAL,
+    TEXT,
+    WHOLE,
+    Node,
+    Rows,
+    Vector,
+    joint,
+    settled,
     type_of,
-)  # fmt: skip
+)
 from tidegate.clean.vector import attempt
 
 
-class Unfit(ValueError):
+class UnfitError(ValueError):
     """Arguments a function cannot work with; the message says which would fit."""
 
 
@@ -34,13 +46,13 @@ def _each_row(node: Node, kind: str, function: Callable[[Any], Any]) -> Node:
 
 def _need(node: Node, kinds: frozenset[str], wanted: str) -> None:
     if node.kind not in kinds:
-        raise Unfit(f"takes {wanted}, not {node.kind}")
+        raise UnfitError(f"takes {wanted}, not {node.kind}")
 
 
 def _whole(node: Node, wanted: str, least: int, most: int) -> int:
     value = node.constant if node.is_constant else None
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise Unfit(f"takes {wanted}, a whole number from {least} to {most}")
+        raise UnfitError(f"takes {wanted}, a whole number from {least} to {most}")
     return value
 
 
@@ -64,7 +76,7 @@ def _concat(nodes: list[Node]) -> Node:
 def _coalesce(nodes: list[Node]) -> Node:
     kind = joint([node.kind for node in nodes])
     if kind is None or kind == NULL:
-        raise Unfit(f"takes values of one kind, not {', '.join(n.kind for n in nodes)}")
+        raise UnfitError(f"takes values of one kind, not {', '.join(n.kind for n in nodes)}")
     return coalesce(nodes, kind)
 
 
@@ -73,14 +85,15 @@ def _if_else(nodes: list[Node]) -> Node:
     _need(condition, frozenset({BOOL}), "a condition first")
     kind = joint([yes.kind, no.kind])
     if kind is None or kind == NULL:
-        raise Unfit(f"takes two values of one kind, not {yes.kind} and {no.kind}")
+        raise UnfitError(f"takes two values of one kind, not {yes.kind} and {no.kind}")
     return choose(condition, yes, no, kind)
 
 
 def _text(nodes: list[Node]) -> Node:
-    if nodes[0].kind in (EXACT, WHOLE, TEXT, FLOAT, BOOL, *TEMPORAL):
-        return _each_row(nodes[0], TEXT, lambda array: to_text(array, type_of(nodes[0].kind))[0])
-    raise Unfit(f"takes numbers, texts, conditions and times, not {nodes[0].kind}")
+    kind = nodes[0].kind
+    if kind in (EXACT, WHOLE, TEXT, FLOAT, BOOL, *TEMPORAL):
+        return _each_row(nodes[0], TEXT, lambda array: to_text(array, type_of(kind))[0])
+    raise UnfitError(f"takes numbers, texts, conditions and times, not {nodes[0].kind}")
 
 
 def _textual(name: str, kind: str) -> Callable[[list[Node]], Node]:
@@ -88,7 +101,7 @@ def _textual(name: str, kind: str) -> Callable[[list[Node]], Node]:
         import pyarrow.compute as pc
 
         _need(nodes[0], frozenset({TEXT}), "a text")
-        return _each_row(nodes[0], kind, lambda array: getattr(pc, name)(array))
+        return _each_row(nodes[0], kind, getattr(pc, name))
 
     return build
 
@@ -117,8 +130,10 @@ def _round(nodes: list[Node]) -> Node:
             return array
         return pc.round(array, ndigits=places, round_mode="half_towards_infinity")
 
-    return nodes[0] if nodes[0].kind == WHOLE and places >= 0 else _each_row(
-        nodes[0], nodes[0].kind, cut
+    return (
+        nodes[0]
+        if nodes[0].kind == WHOLE and places >= 0
+        else _each_row(nodes[0], nodes[0].kind, cut)
     )
 
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tidegate.clean.nodes import (
-    BOOL, EXACT, FLOAT, Node, Rows, Vector, as_kind, joint, same_scale, settled,
-)  # fmt: skip
+    BOOL,
+    EXACT,
+    FLOAT,
+    Node,
+    Rows,
+    Vector,
+    as_kind,
+    joint,
+    same_scale,
+    settled,
+)
 
 if TYPE_CHECKING:
     from tidegate.clean.vector import Mask
@@ -49,7 +58,7 @@ def is_null(node: Node, wanted: bool) -> Node:
 
 
 def negation(node: Node) -> Node:
-    """``not node``"""
+    """Build ``not node``."""
 
     def run(rows: Rows) -> Vector:
         import pyarrow.compute as pc

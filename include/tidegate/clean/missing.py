@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from tidegate.clean.constants import constant
 from tidegate.clean.step import ColumnStep, Scalar
@@ -56,11 +57,13 @@ class FillMissing(ColumnStep):
             )
         return self
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         if self.lookup:
             self.find(self.lookup.match, columns)
         return super().outline(columns)
 
+    @override
     def after(self, column: Column) -> Column:
         if self.empty_text and column.type.name != "string":
             raise self.wrong_type(column, "string columns when empty_text is set")
@@ -68,6 +71,7 @@ class FillMissing(ColumnStep):
             self._constant(column.name, column.type)
         return column
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc

@@ -40,9 +40,7 @@ class Readings:
         """These, and *other* where there is none; the two must not overlap."""
         import pyarrow.compute as pc
 
-        return Readings(
-            pc.coalesce(self.naive, other.naive), pc.coalesce(self.zoned, other.zoned)
-        )
+        return Readings(pc.coalesce(self.naive, other.naive), pc.coalesce(self.zoned, other.zoned))
 
 
 def parse_iso(texts: pa.Array) -> tuple[Readings, Mask]:

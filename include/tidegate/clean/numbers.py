@@ -65,7 +65,7 @@ def _grammar(format: NumberFormat) -> str:
 
 
 def _program_style(texts: pa.Array, format: NumberFormat) -> pa.Array:
-    """``+1.234,50`` → ``1234.50``"""
+    """Turn ``+1.234,50`` into ``1234.50``."""
     import pyarrow.compute as pc
 
     if format.thousands:

@@ -48,7 +48,7 @@ class Page:
 
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()
-        array = pd.arrays.ArrowExtensionArray(pa.chunked_array([values.cast(type.arrow)]))  # type: ignore[attr-defined]
+        array = pd.arrays.ArrowExtensionArray(pa.chunked_array([values.cast(type.arrow)]))
         self.frame[name] = pd.Series(array, index=self.frame.index)
         self.types[name] = type
 
@@ -56,7 +56,7 @@ class Page:
         """Column *name* as Arrow."""
         import pyarrow as pa
 
-        array = self.frame[name].array.__arrow_array__()  # type: ignore[attr-defined]
+        array = self.frame[name].array.__arrow_array__()
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
     def columns(self) -> list[Column]:

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
+from typing_extensions import override
 
 from tidegate.clean.step import ColumnStep, typed
 from tidegate.errors import ConfigError
@@ -26,11 +27,13 @@ class Mask(ColumnStep):
     keep: int = Field(0, ge=0, description="how many characters at the end stay readable")
     char: str = Field("*", min_length=1, max_length=1)
 
+    @override
     def after(self, column: Column) -> Column:
         if column.type.name != "string":
             raise self.wrong_type(column, "string columns. Put to_text before it")
         return column
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -54,9 +57,11 @@ class Hash(ColumnStep):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds the salt"
     )
 
+    @override
     def after(self, column: Column) -> Column:
         return typed(column, ColumnType("string"))
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         import pyarrow as pa
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
+from typing_extensions import override
 
 from tidegate.clean.step import RESERVED, NewName, Step
 from tidegate.errors import ConfigError
@@ -23,12 +24,14 @@ class Rename(Step):
     name: ClassVar[str] = "rename"
     columns: dict[str, NewName] = Field(min_length=1)
 
+    @override
     @classmethod
     def shorthand(cls, value: Any) -> Any:
         if isinstance(value, dict) and not isinstance(value.get("columns"), dict):
             return {"columns": value}
         return value
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         for name in self.columns:
             self.find(name, columns)
@@ -42,6 +45,7 @@ class Rename(Step):
                 )
         return after
 
+    @override
     def work(self, sheet: Sheet) -> None:
         page = sheet.page
         page.frame.columns = [self._new(name) for name in page.frame.columns]
@@ -57,11 +61,13 @@ class DropColumns(Step):
     name: ClassVar[str] = "drop_columns"
     columns: Columns
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         for name in self.columns:
             self.find(name, columns)
         return [column for column in columns if column.name not in self.columns]
 
+    @override
     def work(self, sheet: Sheet) -> None:
         page = sheet.page
         page.types = {name: type for name, type in page.types.items() if name not in self.columns}
@@ -69,7 +75,10 @@ class DropColumns(Step):
 
 
 class Extract(Step):
-    """Cut parts of a text into columns, named by the groups of a regular expression."""
+    """Cut parts of a text into columns, named by the groups of a regular expression.
+
+    A group that takes no part in the match gives the empty text.
+    """
 
     name: ClassVar[str] = "extract"
     column: str
@@ -83,13 +92,17 @@ class Extract(Step):
             names = re.compile(value).groupindex
         except re.error as error:
             raise ValueError(f"{value!r} is not a regular expression: {error}") from error
-        if not names:
-            raise ValueError(f"{value!r} names no group. Write (?P<column>...) for each column")
+        if not names or len(names) < re.compile(value).groups:
+            raise ValueError(
+                f"{value!r} has a group without a name, or none. Write (?P<column>...) for each "
+                "column, and (?:...) for other groups"
+            )
         taken = RESERVED & set(names)
         if taken:
             raise ValueError(f"{min(taken)!r} is reserved for bookkeeping. Choose another name")
         return value
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         source = self.find(self.column, columns)
         if source.type.name != "string":
@@ -103,6 +116,7 @@ class Extract(Step):
             after.append(Column(group, ColumnType("string")))
         return after
 
+    @override
     def work(self, sheet: Sheet) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc

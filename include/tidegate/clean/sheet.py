@@ -60,10 +60,10 @@ class Sheet:
         import numpy as np
 
         if failed.any():
-            text = f"{self.step}: {name} ".replace("{", "{{").replace("}", "}}")
+            text = f"{self.step}: {name} is ".replace("{", "{{").replace("}", "}}")
             fault = fault.replace("{", "{{").replace("}", "}}")
             rows = np.flatnonzero(failed & self.live)
-            self.page.hold(rows.tolist(), self.step, name, text + "{value} " + fault)
+            self.page.hold(rows.tolist(), self.step, name, text + "{value}, which " + fault)
 
     def hold_row(self, row: int, name: str, message: str) -> None:
         """Hold one row for column *name*, which need not exist."""

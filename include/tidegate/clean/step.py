@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator
+from typing_extensions import override
 
 from tidegate.clean.page import Page
 from tidegate.errors import ConfigError
@@ -75,11 +76,13 @@ class ColumnStep(Step):
 
     columns: Columns
 
+    @override
     def outline(self, columns: Sequence[Column]) -> list[Column]:
         for name in self.columns:
             self.find(name, columns)
         return [self.after(column) if column.name in self.columns else column for column in columns]
 
+    @override
     def work(self, sheet: Sheet) -> None:
         for name in dict.fromkeys(self.columns):
             self.column(sheet, name)

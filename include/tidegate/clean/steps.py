@@ -8,17 +8,17 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from tidegate.clean.booleans import ToBoolean
 from tidegate.clean.convert import Convert, ToText
-from tidegate.clean.datetimes import ToDatetime
 from tidegate.clean.derive import Derive
 from tidegate.clean.duplicates import DropDuplicates
 from tidegate.clean.missing import FillMissing
-from tidegate.clean.numeric import ToNumber
 from tidegate.clean.privacy import Hash, Mask
 from tidegate.clean.shape import DropColumns, Extract, Rename
 from tidegate.clean.step import Step, did_you_mean
 from tidegate.clean.text import CollapseSpaces, Lower, Normalize, Title, Trim, Upper
+from tidegate.clean.to_boolean import ToBoolean
+from tidegate.clean.to_datetime import ToDatetime
+from tidegate.clean.to_number import ToNumber
 from tidegate.clean.vocabulary import MapValues
 
 STEPS: dict[str, type[Step]] = {
@@ -54,7 +54,7 @@ class _Item:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        union: Any = schema["schema"]  # type: ignore[typeddict-item]
+        union: Any = schema["schema"]
         items = [
             _described(name, step, handler(union["choices"][name]["schema"]))
             for name, step in STEPS.items()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from typing_extensions import override
+
 from tidegate.clean.step import TEXTS, ColumnStep
 from tidegate.types import Column
 
@@ -19,11 +21,13 @@ _SPACES = r"[\s\x{0085}\x{00A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}
 class TextStep(ColumnStep):
     """A step that turns text into text, without exception."""
 
+    @override
     def after(self, column: Column) -> Column:
         if column.type.name not in TEXTS:
             raise self.wrong_type(column, "string columns. Put to_text before it")
         return column
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         sheet.replace(name, self.tidy(sheet.read(name)))
 
@@ -37,6 +41,7 @@ class Trim(TextStep):
 
     name: ClassVar[str] = "trim"
 
+    @override
     def tidy(self, texts: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 
@@ -48,6 +53,7 @@ class CollapseSpaces(TextStep):
 
     name: ClassVar[str] = "collapse_spaces"
 
+    @override
     def tidy(self, texts: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 
@@ -59,6 +65,7 @@ class Lower(TextStep):
 
     name: ClassVar[str] = "lower"
 
+    @override
     def tidy(self, texts: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 
@@ -70,6 +77,7 @@ class Upper(TextStep):
 
     name: ClassVar[str] = "upper"
 
+    @override
     def tidy(self, texts: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 
@@ -81,6 +89,7 @@ class Title(TextStep):
 
     name: ClassVar[str] = "title"
 
+    @override
     def tidy(self, texts: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 
@@ -93,6 +102,7 @@ class Normalize(TextStep):
     name: ClassVar[str] = "normalize"
     form: Literal["NFC", "NFKC"] = "NFC"
 
+    @override
     def tidy(self, texts: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from tidegate.clean.constants import constant
 from tidegate.clean.step import ColumnStep, Scalar, typed
@@ -49,6 +50,7 @@ class MapValues(ColumnStep):
                 seen[str(key).lower()] = key
         return self
 
+    @override
     def after(self, column: Column) -> Column:
         if column.type.name not in _WORKS_ON:
             raise self.wrong_type(column, "string, bool and whole-number columns")
@@ -63,6 +65,7 @@ class MapValues(ColumnStep):
         self._constants([*self.mapping.values(), *others], target)
         return typed(column, target)
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         import numpy as np
         import pyarrow as pa

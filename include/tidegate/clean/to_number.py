@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from tidegate.clean.step import ColumnStep, empty_as_null, typed
 from tidegate.fields import TypeName
@@ -38,11 +39,13 @@ class ToNumber(ColumnStep):
             raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
         return self
 
+    @override
     def after(self, column: Column) -> Column:
         if column.type.name != "string":
             raise self.wrong_type(column, "string columns. Use convert between number types")
         return typed(column, ColumnType.parse(self.type))
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         from tidegate.clean.numbers import NumberFormat, parse_number
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
+from typing_extensions import override
 
 from tidegate.clean.step import ColumnStep, empty_as_null, typed
 from tidegate.types import Column, ColumnType
@@ -27,14 +28,16 @@ class ToBoolean(ColumnStep):
     def _disjoint(self) -> Self:
         both = {word.lower() for word in self.true} & {word.lower() for word in self.false}
         if both:
-            raise ValueError(f"{sorted(both)[0]!r} is among true and false. Keep it in one")
+            raise ValueError(f"{min(both)!r} is among true and false. Keep it in one")
         return self
 
+    @override
     def after(self, column: Column) -> Column:
         if column.type.name not in _WORKS_ON:
             raise self.wrong_type(column, "string and whole-number columns")
         return typed(column, ColumnType("bool"))
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         from tidegate.clean.casting import parse_words, to_text
 

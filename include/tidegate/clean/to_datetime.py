@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
+from typing_extensions import override
 
 from tidegate.clean.step import ColumnStep, empty_as_null, typed
 from tidegate.errors import ConfigError
@@ -53,6 +54,7 @@ class ToDatetime(ColumnStep):
             )
         return self
 
+    @override
     def after(self, column: Column) -> Column:
         if column.type.name != "string" and column.type.name not in TEMPORAL:
             raise self.wrong_type(column, "string, date, datetime and timestamp columns")
@@ -68,6 +70,7 @@ class ToDatetime(ColumnStep):
                 f"{column.name!r}). Set zone, like Europe/Berlin."
             )
 
+    @override
     def column(self, sheet: Sheet, name: str) -> None:
         from tidegate.clean.casting import readings_of
         from tidegate.clean.moments import settle
@@ -104,14 +107,14 @@ class ToDatetime(ColumnStep):
 
 def _check_pattern(text: str) -> None:
     used = set(_DIRECTIVES.findall(text))
-    if used - _KNOWN or text.endswith("%") and not text.endswith("%%"):
+    if used - _KNOWN or (text.endswith("%") and not text.endswith("%%")):
         unknown = ", ".join(f"%{letter}" for letter in sorted(used - _KNOWN)) or "%"
         raise ValueError(f"{text!r}: {unknown} is not known. Write iso, or like %d.%m.%Y %H:%M")
     year, month = used & {"Y", "y"}, used & {"m", "b", "B"}
     if not (year and ((month and "d" in used) or "j" in used)):
         raise ValueError(f"{text!r} does not give a day. Name year, month and day: %Y-%m-%d")
     try:
-        datetime.strptime("", text)
+        datetime.strptime("", text)  # noqa: DTZ007 – only whether the pattern is one
     except ValueError as error:
         if "does not match format" not in str(error):
             raise ValueError(f"{text!r}: {error}") from error
