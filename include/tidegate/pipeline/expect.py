@@ -170,16 +170,22 @@ def _thawed(value: Any) -> Any:
 
 def json_schema() -> dict[str, Any]:
     """What an editor needs to know about one item of ``expect:``."""
-    items: list[dict[str, Any]] = [_item(name) for name in EXPECTATIONS]
     bare = [name for name, (required, _) in EXPECTATIONS.items() if not required]
+    item = {
+        "type": "object",
+        "properties": {name: _arguments(name) for name in EXPECTATIONS},
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
     return {
         "title": "Expectation",
         "description": "An expectation of Great Expectations, by its own name and arguments.",
-        "anyOf": [*items, {"type": "string", "enum": bare}],
+        "anyOf": [item, {"type": "string", "enum": bare}],
     }
 
 
-def _item(name: str) -> dict[str, Any]:
+def _arguments(name: str) -> dict[str, Any]:
     required, optional = EXPECTATIONS[name]
     arguments: dict[str, Any] = {
         "type": "object",
@@ -191,9 +197,4 @@ def _item(name: str) -> dict[str, Any]:
     }
     if required:
         arguments["required"] = list(required)
-    return {
-        "type": "object",
-        "properties": {name: arguments},
-        "required": [name],
-        "additionalProperties": False,
-    }
+    return arguments

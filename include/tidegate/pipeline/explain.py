@@ -170,13 +170,14 @@ def _words(where: Where, found: list[ErrorDetails], context: Context) -> list[st
 def _kind_words(where: Where, found: list[ErrorDetails], example: str) -> str:
     value = found[0]["input"]
     names = dict.fromkeys(_KINDS[details["type"].removesuffix("_type")] for details in found)
-    wanted = " or ".join(names)
+    *first, last = names
+    wanted = f"{', '.join(first)} or {last}" if first else last
     if where and where[-1] == "connection":
         return f"must be the id of an Airflow connection, not {show(value)}. {ELSEWHERE}"
     if value is None:
         return f"nothing is written here; it must be {wanted}. Write a value or delete the key."
     hint = example
-    if not hint and "text" in names and isinstance(value, (int, float)):
+    if not hint and names.keys() == {"text"} and isinstance(value, (int, float)):
         hint = f" Put it in quotes: '{show(value)}'."
     elif isinstance(value, str) and names.keys() & {"a whole number", "a number"}:
         hint = " Write it without quotes, in decimal digits, with no leading zero."
@@ -218,6 +219,8 @@ def _length(details: ErrorDetails) -> str:
 def _literal(details: ErrorDetails) -> str:
     allowed = re.findall(r"'([^']*)'", str(_ctx(details).get("expected")))
     value = details["input"]
+    if value is None and "null" in allowed:
+        return "null without quotes means nothing. Put it in quotes: 'null'."
     near = did_you_mean(value, allowed) if isinstance(value, str) else ""
     return f"{show(value)} is not known.{near} Write one of: {', '.join(allowed)}."
 

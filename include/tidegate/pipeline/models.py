@@ -143,7 +143,11 @@ class Load(Strict):
                 if end in types:
                     text = f"this stream describes {end!r} more than once."
                 else:
-                    known = f" It has: {', '.join(types)}." if types else " It has none yet."
+                    known = (
+                        f" It has: {', '.join(dict.fromkeys(types))}."
+                        if types
+                        else " It has none yet."
+                    )
                     near = did_you_mean(end, types)
                     text = f"{end[:60]!r} is not an entity type of this stream.{near}{known}"
                 yield InitErrorDetails(

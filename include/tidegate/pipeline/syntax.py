@@ -32,6 +32,8 @@ _PLAIN = {
     "expected ',' or '}'": _MAPPING,
     "found unexpected end of stream": "a quote is opened and never closed",
     "undefined tag handle": _TAG,
+    "invalid Unicode character escape": "an escape (\\u…) in double quotes is not a character",
+    "unknown escape character": "an unknown escape (\\…) in double quotes. Single quotes need none",
 }
 """Words of libyaml or of PyYAML → ours."""
 
