@@ -1,0 +1,127 @@
+"""What differs between SQL servers, in one place: sessions, catalogues, clocks, forms of values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, tzinfo
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidegate.connections import Endpoint
+from tidegate.errors import TidegateError
+from tidegate.sources.sql.catalogue import Native, Table
+from tidegate.types import ColumnType
+
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 3
+
+Clause = sa.ColumnElement[bool]
+
+
+class UndecodableError(Exception):
+    """A page holds text that is not what its encoding says; internal to a session."""
+
+
+def named(name: str) -> sa.ColumnClause[Any]:
+    """A column of the table read; always quoted, so that any name is a name."""
+    return sa.column(sa.quoted_name(name, quote=True))
+
+
+class Dialect(ABC):
+    """One kind of server.
+
+    title       its name in messages
+    row_values  whether ``(a, b) > (:a, :b)`` is what its planner likes
+    clock       SQL text of its clock in UTC, as ISO text or datetime
+    """
+
+    title: str
+    row_values: bool
+    clock: str
+
+    @abstractmethod
+    def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
+        """An engine whose sessions are in UTC; *timeout* in seconds ends a statement."""
+
+    @abstractmethod
+    def prepare(self, connection: sa.Connection, timeout: float) -> None:
+        """Make the session read-only and bounded, right after it was opened."""
+
+    @abstractmethod
+    def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
+        """Look *wanted* up (``table`` or ``schema.table``); else the names that exist."""
+
+    @abstractmethod
+    def translate(self, error: BaseException, endpoint: Endpoint) -> TidegateError:
+        """A driver's error as one of ours, without secrets."""
+
+    def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
+        """The expression that fetches a column so that nothing of it is lost."""
+        return named(native.name)
+
+    def ordered(self, native: Native) -> sa.ColumnElement[Any]:
+        """The expression that a key column is sorted and compared by."""
+        return named(native.name)
+
+    def bind(self, value: Any) -> sa.ColumnElement[Any]:
+        """A value fetched earlier, as a parameter that compares as it was sorted."""
+        return sa.bindparam(None, value, sa.types.NullType(), unique=True)
+
+    def zone(self, native: Native, declared: tzinfo) -> tzinfo:
+        """Where a column's zone-less readings are; *declared* by the stream."""
+        return declared
+
+    def text_compares(self, native: Native) -> bool:
+        """Whether the text fetched for a column can be compared with the column itself."""
+        return False
+
+    def bound(self, moment: datetime | date | int, samples: Sequence[Any], zone: tzinfo) -> Any:
+        """A bound in the column's own form; *samples* are values found in it."""
+        return moment
+
+    def samples(self, type: ColumnType) -> bool:
+        """Whether :meth:`bound` needs samples."""
+        return False
+
+    def dated(self, native: Native, type: ColumnType) -> list[Clause]:
+        """Conditions that leave out what no bound reaches (beside NULL)."""
+        return []
+
+    def undated(self, native: Native, type: ColumnType) -> list[Clause]:
+        """The opposite of :meth:`dated`, any of them: rows to read apart."""
+        return []
+
+    def lenient(self, connection: sa.Connection) -> bool:
+        """From now on fetch undecodable text as :class:`Unread`; False when that cannot be."""
+        return False
+
+    def read_clock(self, value: Any) -> datetime:
+        """The result of :attr:`clock` as an aware datetime."""
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def dialect_of(kind: str) -> Dialect:
+    """For an endpoint's kind."""
+    if kind == "mysql":
+        from tidegate.sources.sql.mysql import MySQL
+
+        return MySQL()
+    if kind == "postgres":
+        from tidegate.sources.sql.postgres import PostgreSQL
+
+        return PostgreSQL()
+    from tidegate.sources.sql.sqlite import SQLite
+
+    return SQLite()
+
+
+def split(wanted: str) -> list[tuple[str | None, str]]:
+    """The ways to read ``a.b``: a table of that very name first, then schema and table."""
+    ways: list[tuple[str | None, str]] = [(None, wanted)]
+    schema, dot, table = wanted.partition(".")
+    if dot and schema and table:
+        ways.append((schema, table))
+    return ways

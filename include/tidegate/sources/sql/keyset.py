@@ -1,0 +1,132 @@
+"""Pages by key instead of by number: each query begins after the last row of the page before.
+
+A *slice* is a part of the table with an order of its own. Where the database keeps the order's
+columns unique, ``after`` is all it takes. Where it does not (a text key that ignores case, a key
+that is NULL), rows that compare equal to the last one might be cut off; they are fetched apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidegate.errors import DataError
+from tidegate.sources.sql.dialect import Clause, Dialect
+
+Row = Sequence[Any]
+Fetch = Callable[[sa.Select[Any]], list[Row]]
+MOST_TIES = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a slice is ordered by, and where in a fetched row its value is."""
+
+    expression: sa.ColumnElement[Any]
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows where all of *where* hold, in the order of *keys*; *unique*: no two compare equal."""
+
+    where: tuple[Clause, ...]
+    keys: tuple[Key, ...]
+    unique: bool
+
+
+class Keyset:
+    """Reads slices of one table, at most *limit* rows at a time."""
+
+    def __init__(
+        self, dialect: Dialect, select: sa.Select[Any], fetch: Fetch, limit: int, name: str
+    ) -> None:
+        self._dialect = dialect
+        self._select = select
+        self._fetch = fetch
+        self._limit = limit
+        self._name = name
+
+    def pages(self, part: Slice) -> Iterator[list[Row]]:
+        """All rows of *part*, each once as long as nobody changes them."""
+        statement = self.first(part)
+        within = False
+        last: list[Any] = []
+        while True:
+            rows = self._fetch(statement)
+            full = len(rows) == self._limit
+            if rows:
+                yield rows
+                last = [rows[-1][key.place] for key in part.keys]
+            if not full and not within:
+                return
+            if full and not part.unique:
+                yield from self._ties(part, rows, last)
+                if not part.keys:
+                    return
+            within = full and self._one_stamp(part, rows)
+            if within:
+                statement = self._page(part, self._within(part, last), part.keys[1:])
+            elif full:
+                statement = self._page(part, self._after(part.keys, last), part.keys)
+            else:
+                beyond = part.keys[0].expression > self._dialect.bind(last[0])
+                statement = self._page(part, beyond, part.keys)
+
+    def first(self, part: Slice) -> sa.Select[Any]:
+        """The query of the first page."""
+        return self._page(part, None, part.keys)
+
+    def _page(self, part: Slice, after: Clause | None, keys: Sequence[Key]) -> sa.Select[Any]:
+        statement = self._select.where(*part.where)
+        if after is not None:
+            statement = statement.where(after)
+        return statement.order_by(*(key.expression for key in keys)).limit(self._limit)
+
+    def _after(self, keys: Sequence[Key], last: Sequence[Any]) -> Clause:
+        """Rows after *last*, in the form the server's planner can start an index scan from."""
+        bind = self._dialect.bind
+        if self._dialect.row_values and len(keys) > 1:
+            left = sa.tuple_(*(key.expression for key in keys))
+            return left > sa.tuple_(*(bind(value) for value in last))
+        head = keys[0].expression
+        if len(keys) == 1:
+            return head > bind(last[0])
+        deeper = sa.and_(head == bind(last[0]), self._after(keys[1:], last[1:]))
+        return sa.and_(head >= bind(last[0]), sa.or_(head > bind(last[0]), deeper))
+
+    def _within(self, part: Slice, last: Sequence[Any]) -> Clause:
+        same = part.keys[0].expression == self._dialect.bind(last[0])
+        return sa.and_(same, self._after(part.keys[1:], last[1:]))
+
+    def _one_stamp(self, part: Slice, rows: Sequence[Row]) -> bool:
+        """A whole page of one stamp: expanded comparisons would walk through all of it again."""
+        if self._dialect.row_values or len(part.keys) < 2:
+            return False
+        place = part.keys[0].place
+        return bool(rows[0][place] == rows[-1][place])
+
+    def _ties(self, part: Slice, rows: Sequence[Row], last: Sequence[Any]) -> Iterator[list[Row]]:
+        """Rows that compare equal to *last* and are not in *rows*."""
+        bind = self._dialect.bind
+        equal = [key.expression == bind(value) for key, value in zip(part.keys, last, strict=True)]
+        most = max(MOST_TIES, self._limit)
+        group = self._fetch(self._select.where(*part.where, *equal).limit(most + 1))
+        if len(group) > most:
+            raise DataError(
+                f"{self._name}: more than {most:,} rows share one cursor and have no key of their "
+                "own, so they cannot be read in pages. Give the table a primary key."
+            )
+        seen = Counter(rows)
+        more = []
+        for row in group:
+            if seen[row] > 0:
+                seen[row] -= 1
+            else:
+                more.append(row)
+        for start in range(0, len(more), self._limit):
+            yield more[start : start + self._limit]

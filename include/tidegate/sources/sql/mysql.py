@@ -1,0 +1,217 @@
+"""MySQL and MariaDB through PyMySQL."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, tzinfo
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidegate.connections import Endpoint
+from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
+from tidegate.sources.sql.catalogue import Index, Native, Table
+from tidegate.sources.sql.dialect import CONNECT_SECONDS, LOCK_SECONDS, Clause, Dialect, named, split
+from tidegate.types import ColumnType
+
+_TYPES = {
+    "tinyint": "int16", "smallint": "int16", "mediumint": "int32", "int": "int32",
+    "bigint": "int64", "year": "int16", "float": "float64", "double": "float64", "date": "date",
+    "time": "time", "datetime": "datetime", "timestamp": "timestamp", "json": "json",
+    "binary": "bytes", "varbinary": "bytes", "tinyblob": "bytes", "blob": "bytes",
+    "mediumblob": "bytes", "longblob": "bytes", "bit": "bytes", "vector": "bytes",
+    "geometry": "bytes", "point": "bytes", "linestring": "bytes", "polygon": "bytes",
+    "multipoint": "bytes", "multilinestring": "bytes", "multipolygon": "bytes",
+    "geometrycollection": "bytes", "geomcollection": "bytes",
+}  # fmt: skip
+_UNSIGNED = {"smallint": "int32", "int": "int64", "bigint": "decimal(20,0)"}
+_TEXTUAL = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
+_COLUMNS = sa.text(
+    "SELECT column_name, data_type, column_type, is_nullable, numeric_precision, numeric_scale"
+    " FROM information_schema.columns WHERE table_schema = COALESCE(:schema, DATABASE())"
+    " AND table_name = :table ORDER BY ordinal_position"
+)
+_INDEXES = sa.text(
+    "SELECT index_name, non_unique, column_name, sub_part, index_type"
+    " FROM information_schema.statistics WHERE table_schema = COALESCE(:schema, DATABASE())"
+    " AND table_name = :table ORDER BY index_name, seq_in_index"
+)
+_TABLE = sa.text(
+    "SELECT table_name, table_type FROM information_schema.tables"
+    " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
+)
+_TABLES = sa.text(
+    "SELECT table_name FROM information_schema.tables"
+    " WHERE table_schema = DATABASE() ORDER BY table_name"
+)
+_UNAVAILABLE = frozenset({
+    1040, 1053, 1129, 1152, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1226, 1317, 1927, 1969, 2002,
+    2003, 2006, 2013, 2014, 2055, 3024,
+})  # fmt: skip
+_TIMEOUTS = frozenset({1969, 3024, 1317})
+_GONE = frozenset({1051, 1054, 1109, 1146})
+
+
+class MySQL(Dialect):
+    """Also MariaDB; where the two differ, the server's version decides."""
+
+    title = "MariaDB/MySQL"
+    row_values = False
+    clock = "SELECT UTC_TIMESTAMP(6)"
+
+    def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
+        arguments: dict[str, Any] = {
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": timeout + CONNECT_SECONDS,
+            "write_timeout": timeout + CONNECT_SECONDS,
+            "local_infile": False,
+            "autocommit": True,
+            "sql_mode": "STRICT_ALL_TABLES",
+            "init_command": (
+                f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {LOCK_SECONDS}, "
+                f"innodb_lock_wait_timeout = {LOCK_SECONDS}"
+            ),
+            **_tls(endpoint),
+        }
+        if socket := endpoint.options.get("unix_socket"):
+            arguments["unix_socket"] = str(socket)
+        return sa.create_engine(
+            endpoint.url,
+            connect_args=arguments,
+            poolclass=sa.NullPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
+        )
+
+    def prepare(self, connection: sa.Connection, timeout: float) -> None:
+        connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
+        if getattr(connection.dialect, "is_mariadb", False):
+            connection.execute(sa.text("SET SESSION max_statement_time = :limit"), {"limit": timeout})
+        else:
+            limit = {"limit": int(timeout * 1000)}
+            connection.execute(sa.text("SET SESSION max_execution_time = :limit"), limit)
+
+    def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
+        for schema, name in split(wanted):
+            place = {"schema": schema, "table": name}
+            if found := connection.execute(_TABLE, place).first():
+                return Table(
+                    schema,
+                    found[0],
+                    "VIEW" in found[1],
+                    tuple(_native(*row) for row in connection.execute(_COLUMNS, place)),
+                    tuple(_indexes(connection.execute(_INDEXES, place).all())),
+                )
+        return [row[0] for row in connection.execute(_TABLES)]
+
+    def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
+        column: sa.ColumnElement[Any] = named(native.name)
+        kind = native.declared.split("(")[0].split()[0]
+        if kind == "float":  # its text form has six digits only
+            return sa.cast(column, sa.Double())
+        if type.name == "string" and native.type.name not in {"string", "json", "bytes"}:
+            return sa.cast(column, sa.CHAR())
+        return column
+
+    def ordered(self, native: Native) -> sa.ColumnElement[Any]:
+        """ENUM and SET sort by number but compare as text; BIT the other way round."""
+        column: sa.ColumnElement[Any] = named(native.name)
+        kind = native.declared.split("(")[0].split()[0]
+        if kind in {"enum", "set"}:
+            return sa.cast(column, sa.CHAR())
+        if kind == "bit":
+            return sa.cast(column, sa.DECIMAL(20, 0))
+        if kind == "float":
+            return sa.cast(column, sa.Double())
+        return column
+
+    def zone(self, native: Native, declared: tzinfo) -> tzinfo:
+        """The session is in UTC, and TIMESTAMP follows the session."""
+        return UTC if native.type.name == "timestamp" else declared
+
+    def dated(self, native: Native, type: ColumnType) -> list[Clause]:
+        """0000-00-00 is the number 0, and below every bound."""
+        if native.type.name in {"date", "datetime", "timestamp"}:
+            return [named(native.name) > sa.literal_column("0")]
+        return []
+
+    def undated(self, native: Native, type: ColumnType) -> list[Clause]:
+        if native.type.name in {"date", "datetime", "timestamp"}:
+            return [named(native.name) == sa.literal_column("0")]
+        return []
+
+    def translate(self, error: BaseException, endpoint: Endpoint) -> TidegateError:
+        from tidegate.sources.sql.session import place
+
+        where = f"{endpoint.name}: {place(endpoint, self.title)}"
+        code = next((item for item in getattr(error, "args", ()) if isinstance(item, int)), 0)
+        text = endpoint.scrub(error.args[-1] if error.args else error)
+        if code == 1045:
+            return RefusedError(
+                f"{where} refused the user {endpoint.user!r} (1045). "
+                "Check the connection's user and password."
+            )
+        if code in {1044, 1049}:
+            return RefusedError(
+                f"{where} has no database {endpoint.database!r} for the user {endpoint.user!r} "
+                f"({code}). Check the connection's schema and the user's rights."
+            )
+        if code in _TIMEOUTS:
+            return UnavailableError(
+                f"{where} took too long ({code}): {text}. It will be tried again; if it happens "
+                "often, add an index, lower page_rows or raise statement_timeout."
+            )
+        if code in _GONE:
+            return ConfigError(f"{where}: {text} ({code}). Did someone change the table?")
+        if "certificate" in text.lower() or "SSL" in text:
+            return RefusedError(
+                f"{where}: no trusted TLS connection: {text}. Give ssl_ca in the connection's "
+                "extra fields, or insecure: true to do without."
+            )
+        if code in _UNAVAILABLE or isinstance(error, OSError):
+            return UnavailableError(f"{where} does not answer ({code or 'network'}): {text}")
+        return RefusedError(f"{where} refused ({code}): {text}")
+
+
+def _tls(endpoint: Endpoint) -> dict[str, Any]:
+    """Verified TLS for other hosts, unless the connection says ``insecure``."""
+    options = endpoint.options
+    authority = options.get("ssl_ca")
+    insecure = str(options.get("insecure", "")).lower() in {"1", "true", "yes"}
+    if insecure or (endpoint.is_local and not authority):
+        return {}
+    try:
+        context = ssl.create_default_context(cafile=str(authority) if authority else None)
+        if certificate := options.get("ssl_cert"):
+            key = options.get("ssl_key")
+            context.load_cert_chain(str(certificate), str(key) if key else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{endpoint.name}: the connection's certificates cannot be read: {error}. "
+            "Check ssl_ca, ssl_cert and ssl_key."
+        ) from None
+    return {"ssl": context}
+
+
+def _native(
+    name: str, kind: str, declared: str, nullable: str, precision: int | None, scale: int | None
+) -> Native:
+    kind = kind.lower()
+    if kind == "decimal":
+        type = ColumnType("decimal", int(precision or 10), int(scale or 0))
+    elif "unsigned" in declared.lower() and kind in _UNSIGNED:
+        type = ColumnType.parse(_UNSIGNED[kind])
+    else:
+        type = ColumnType.parse(_TYPES.get(kind, "string"))
+    return Native(name, declared.lower(), type, nullable == "YES")
+
+
+def _indexes(rows: Any) -> list[Index]:
+    found = []
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        parts = list(group)
+        ordered = parts[0][4] == "BTREE" and parts[0][3] is None
+        found.append(Index(tuple(part[2] for part in parts), not parts[0][1], ordered))
+    return found

@@ -1,0 +1,120 @@
+"""One connection to a source: opened when needed, read-only, its driver's errors translated here."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from tidegate.connections import Endpoint
+from tidegate.errors import ConfigError, DataError, TidegateError
+from tidegate.sources.sql.dialect import Dialect, UndecodableError, dialect_of
+
+Row = Sequence[Any]
+
+
+class Session:
+    """Runs short SELECTs, each in a transaction of its own."""
+
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+        self.endpoint = endpoint
+        self.dialect: Dialect = dialect_of(endpoint.kind)
+        self._timeout = timeout
+        self._engine: sa.Engine | None = None
+        self._connection: sa.Connection | None = None
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The one connection; opened at first use."""
+        if self._connection is None:
+            with self.translated():
+                self._engine = self.dialect.engine(self.endpoint, self._timeout)
+                connection = self._engine.connect()
+                try:
+                    self.dialect.prepare(connection, self._timeout)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._connection = connection
+        return self._connection
+
+    def rows(self, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[Row]:
+        """All rows of one page. Text the driver cannot decode comes as ``Unread``."""
+        connection = self.connection
+        try:
+            return self._fetch(connection, statement)
+        except UndecodableError as error:
+            if self.dialect.lenient(connection):
+                return self._fetch(connection, statement)
+            raise DataError(
+                f"{self.endpoint.name}: {error}. Declare the column with types: as bytes."
+            ) from None
+
+    def scalar(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Any:
+        """One value."""
+        connection = self.connection
+        with self.translated():
+            return connection.execute(statement, values or {}).scalar()
+
+    def clock(self) -> datetime:
+        """What time the server thinks it is."""
+        return self.dialect.read_clock(self.scalar(sa.text(self.dialect.clock)))
+
+    def quoted(self, name: str) -> str:
+        """An identifier, quoted if need be."""
+        return self.connection.dialect.identifier_preparer.quote(name)
+
+    def close(self) -> None:
+        """Give the connection back; never raises on a broken one."""
+        connection, engine = self._connection, self._engine
+        self._connection = self._engine = None
+        if connection is not None:
+            try:
+                connection.close()
+            except (SQLAlchemyError, OSError):
+                connection.invalidate()
+        if engine is not None:
+            engine.dispose()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn a driver's error into one of ours; its text is scrubbed, its chain is cut."""
+        try:
+            yield
+        except TidegateError:
+            raise
+        except UnicodeDecodeError as error:
+            text = f"text that is not {error.encoding}: 0x{bytes(error.object)[:40].hex()}"
+            raise UndecodableError(text) from None
+        except NoSuchModuleError as error:
+            raise ConfigError(f"{self.endpoint.name}: {error}") from None
+        except DBAPIError as error:
+            raise self._ours(error.orig or error) from None
+        except (sqlite3.Error, OSError) as error:
+            raise self._ours(error) from None
+
+    def _ours(self, error: BaseException) -> TidegateError | UndecodableError:
+        if "Could not decode to UTF-8" in str(error):  # SQLite's words
+            return UndecodableError("text that is not UTF-8")
+        return self.dialect.translate(error, self.endpoint)
+
+    def _fetch(
+        self, connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundSelect[Any]
+    ) -> list[Row]:
+        with self.translated():
+            return list(connection.execute(statement).all())
+
+
+def place(endpoint: Endpoint, title: str) -> str:
+    """``MariaDB at db:3306`` or ``SQLite file /data/shop.db``."""
+    if endpoint.kind == "sqlite":
+        return f"{title} file {endpoint.database}"
+    if socket := endpoint.options.get("unix_socket"):
+        return f"{title} at {socket}"
+    port = endpoint.port or {"mysql": 3306, "postgres": 5432}[endpoint.kind]
+    return f"{title} at {endpoint.host or 'localhost'}:{port}"
