@@ -1,7 +1,8 @@
 """How long does Airflow take to read the DAG file, per 50 streams, and what does that import?
 
 Airflow's DAG processor forks a child that has Airflow loaded already, so its import is not counted;
-ours is. Prints seconds (median of 5 fresh processes) and the heavy modules found, which must be none.
+ours is. Prints seconds (median of 5 fresh processes) and the heavy modules found: there must be
+none.
 """
 
 from __future__ import annotations
@@ -39,10 +40,18 @@ start = time.perf_counter()
 import runpy
 module = runpy.run_path(sys.argv[1])
 seconds = time.perf_counter() - start
-heavy = [name for name in ("pandas", "pyarrow", "numpy", "great_expectations", "pymysql", "psycopg")
-         if name in set(sys.modules) - before]
-print(json.dumps([seconds, sum(1 for value in module.values() if hasattr(value, "dag_id")), heavy]))
+suspects = ("pandas", "pyarrow", "numpy", "great_expectations", "pymysql", "psycopg")
+heavy = [name for name in suspects if name in set(sys.modules) - before]
+dags = sum(1 for value in module.values() if hasattr(value, "dag_id"))
+print(json.dumps([seconds, dags, heavy]))
 """
+
+
+def measure(environment: dict[str, str]) -> list:
+    """Read the DAG file in a fresh process: seconds, DAGs, heavy modules."""
+    command = [sys.executable, "-c", CODE, str(REPOSITORY / "dags" / "pipelines.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -59,15 +68,7 @@ def main() -> None:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "PYTHONPATH": str(REPOSITORY / "include"),
         }
-        results = [
-            json.loads(
-                subprocess.run(
-                    [sys.executable, "-c", CODE, str(REPOSITORY / "dags" / "pipelines.py")],
-                    env=environment, capture_output=True, text=True, check=True,
-                ).stdout.splitlines()[-1]
-            )
-            for _ in range(5)
-        ]  # fmt: skip
+        results = [measure(environment) for _ in range(5)]
     seconds = [result[0] for result in results]
     print(f"50 streams, {results[0][1]} DAGs: median {statistics.median(seconds):.2f} s "
           f"(min {min(seconds):.2f}, max {max(seconds):.2f}); heavy modules: {results[0][2]}")  # fmt: skip

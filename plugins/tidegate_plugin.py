@@ -52,7 +52,7 @@ def _page() -> Any:
 class Pools:
     """Creates the pools that pipeline files name, when a scheduler starts."""
 
-    @hookimpl
+    @hookimpl  # type: ignore[untyped-decorator]
     def on_starting(self, component: Any) -> None:
         """Make missing pools; a pool that is there keeps the slots somebody gave it."""
         if getattr(component, "job_type", None) != "SchedulerJob":
@@ -71,9 +71,9 @@ class Pools:
                 logging.getLogger(__name__).info("Created pool %s", source.pool)
 
 
-class TidegatePlugin(AirflowPlugin):
+class TidegatePlugin(AirflowPlugin):  # type: ignore[misc]
     """What Airflow finds."""
 
     name = "tidegate"
-    fastapi_apps = [{"name": "Tidegate", "url_prefix": "/tidegate", "app": LazyPage()}]  # noqa: RUF012
-    listeners = [Pools()] if "scheduler" in sys.argv else []  # noqa: RUF012
+    fastapi_apps = [{"name": "Tidegate", "url_prefix": "/tidegate", "app": LazyPage()}]
+    listeners = [Pools()] if "scheduler" in sys.argv else []

@@ -15,7 +15,7 @@ from pathlib import Path
 from demo import airflow
 from demo.places import Places
 from demo.ports import choose
-from demo.processes import Died, Processes, tail
+from demo.processes import DiedError, Processes, tail
 
 START_SECONDS = 240
 
@@ -27,7 +27,7 @@ def main() -> int:
     secrets = places.prepare(fresh=False)
     port = choose(18080)
     environment = airflow.environment(places, port, secrets) | extra
-    processes = Processes()
+    processes = Processes(adopt=True)
     try:
         migration = airflow.start(processes, environment, places, "db", "migrate", lasting=False)
         wait(processes, lambda: migration.process.poll() == 0)
@@ -35,7 +35,7 @@ def main() -> int:
         wait(processes, lambda: not airflow.not_ready(port))
         print(json.dumps({"port": port, "password": secrets["password"]}), flush=True)
         sys.stdin.read()
-    except (Died, TimeoutError) as error:
+    except (DiedError, TimeoutError) as error:
         logs = "\n\n".join(f"{log}:\n{tail(log)}" for log in sorted(places.logs.glob("*.log")))
         print(json.dumps({"error": f"{error}\n{logs}"}), flush=True)
         return 1

@@ -80,7 +80,9 @@ def archive() -> Path:
 def days(file: Path, limit: int | None = None) -> Iterator[tuple[str, list[Line]]]:
     """Each day's lines, oldest day first."""
     with tarfile.open(file) as tar:
-        members = sorted((m for m in tar if m.name.endswith(".csv")), key=lambda m: Path(m.name).name)
+        members = sorted(
+            (m for m in tar if m.name.endswith(".csv")), key=lambda m: Path(m.name).name
+        )
         for member in members[:limit]:
             opened = tar.extractfile(member)
             if opened is None:
@@ -144,7 +146,8 @@ def source_rows(connection: Any) -> dict[str, tuple[str, ...]]:
         cursor.execute(
             "SELECT CAST(line_id AS CHAR), invoice_no, stock_code, COALESCE(description, ''), "
             "CAST(quantity AS CHAR), DATE_FORMAT(invoice_date, '%Y-%m-%d %H:%i:%s'), "
-            "CAST(unit_price AS CHAR), COALESCE(CAST(customer_id AS CHAR), ''), country FROM order_line"
+            "CAST(unit_price AS CHAR), COALESCE(CAST(customer_id AS CHAR), ''), country "
+            "FROM order_line"
         )
         return {row[0]: tuple(row[1:]) for row in cursor.fetchall()}
 
@@ -183,7 +186,9 @@ def ledger(store: Any, stream: str) -> list[tuple[Any, ...]]:
 
 def duplicates(store: Any, stream: str) -> int:
     """Records marked as duplicates."""
-    return int(_rows(store, f"SELECT count(*) FROM {stream.replace('.', '__')} WHERE _duplicate")[0][0])
+    return int(
+        _rows(store, f"SELECT count(*) FROM {stream.replace('.', '__')} WHERE _duplicate")[0][0]
+    )
 
 
 def _rows(store: Any, query: str) -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tidegate.path import Job
 
 if TYPE_CHECKING:
-    from tidegate.sources.sql import Source
+    from tidegate.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +45,16 @@ def compare(job: Job) -> Comparison:
     """Compare one stream."""
     from tidegate.sources import open_source
 
-    with tempfile.TemporaryDirectory(prefix="tidegate-compare-") as folder:
-        with closing(sqlite3.connect(Path(folder) / "rows.db", isolation_level=None)) as rows:
-            rows.executescript(_TABLES)
-            with open_source(job.endpoint(), job.stream, job.full_name) as source:
-                _fill(rows, "source", _of_source(source))
-            with job.store() as store:
-                found = ((key, hash_, what) for key, hash_, what in store.keys(job.full_name))
-                _fill(rows, "store", found)
-            return _verdict(rows, job.full_name)
+    with (
+        tempfile.TemporaryDirectory(prefix="tidegate-compare-") as folder,
+        closing(sqlite3.connect(Path(folder) / "rows.db", isolation_level=None)) as rows,
+    ):
+        rows.executescript(_TABLES)
+        with open_source(job.endpoint(), job.stream, job.full_name) as source:
+            _fill(rows, "source", _of_source(source))
+        with job.store() as store:
+            _fill(rows, "store", store.keys(job.full_name))
+        return _verdict(rows, job.full_name)
 
 
 def _of_source(source: Source) -> Iterator[tuple[str, int, str]]:
@@ -67,7 +68,7 @@ def _of_source(source: Source) -> Iterator[tuple[str, int, str]]:
 
 def _fill(rows: sqlite3.Connection, table: str, values: Iterator[tuple[str, int, str]]) -> None:
     rows.execute("BEGIN")
-    rows.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", values)  # noqa: S608
+    rows.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", values)
     rows.execute("COMMIT")
 
 
@@ -81,7 +82,9 @@ def _verdict(rows: sqlite3.Connection, stream: str) -> Comparison:
         number("SELECT count(*) FROM source"),
         number(f"SELECT count(*) FROM source s WHERE {_LOADED}"),
         number(f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND {_HELD}"),
-        number(f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND NOT {_HELD} AND NOT {_KNOWN}"),
+        number(
+            f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND NOT {_HELD} AND NOT {_KNOWN}"
+        ),
         number(f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND NOT {_HELD} AND {_KNOWN}"),
         number(f"SELECT count(*) FROM store s WHERE {_EXTRA}"),
         examples,
@@ -95,7 +98,9 @@ CREATE TABLE store (key TEXT, hash INTEGER, what TEXT);
 CREATE INDEX store_key ON store (key, what, hash);
 CREATE INDEX source_key ON source (key);
 """
-_LOADED = "EXISTS (SELECT 1 FROM store t WHERE t.key = s.key AND t.hash = s.hash AND t.what = 'record')"
+_LOADED = (
+    "EXISTS (SELECT 1 FROM store t WHERE t.key = s.key AND t.hash = s.hash AND t.what = 'record')"
+)
 _HELD = "EXISTS (SELECT 1 FROM store t WHERE t.key = s.key AND t.hash = s.hash AND t.what = 'held')"
 _KNOWN = "EXISTS (SELECT 1 FROM store t WHERE t.key = s.key)"
 _EXTRA = "s.what = 'record' AND NOT EXISTS (SELECT 1 FROM source o WHERE o.key = s.key)"

@@ -138,7 +138,7 @@ def parse(name: str, text: str) -> Endpoint:
     )
 
 
-def build(
+def build(  # noqa: PLR0913, PLR0917
     name: str, kind: str, host: Any, port: Any, user: Any, password: Any, database: Any,
     options: Mapping[str, Any],
 ) -> Endpoint:  # fmt: skip

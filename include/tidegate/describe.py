@@ -1,4 +1,4 @@
-"""Texts and small summaries for people: a stream's documentation, what a step staged, what a load did."""
+"""Texts and small summaries for people: a stream's documentation, what a step or a load did."""
 
 from __future__ import annotations
 
@@ -28,13 +28,18 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         _list("Expectations", [_expectation(item) for item in spec.expect]),
         _list("Entities", [_entity(item) for item in spec.load.entities]),
         _list("Relations", [_relation(item) for item in spec.load.relations]),
-        "Each run pulls what is new after the watermark, and loads it in one transaction with the "
-        "new watermark: any task may be retried or cleared at any time. Rows that fail a rule are "
-        f"in quarantine: `tidegate quarantine list {source.name}.{name}`.",
+        _PROMISE,
+        f"Rows that fail wait in quarantine: `tidegate quarantine list {source.name}.{name}`.",
         "",
         f"History is read by the DAG `{source.name}.{name}.backfill` (Trigger → Backfill).",
     ]
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
+
+
+_PROMISE = (
+    "Each run pulls what is new after the watermark, and loads it in one transaction with the new "
+    "watermark: any task may be retried or cleared at any time."
+)
 
 
 def backfill(source: Source, name: str, spec: Stream) -> str:
@@ -43,14 +48,14 @@ def backfill(source: Source, name: str, spec: Stream) -> str:
     return "\n".join(
         [
             f"# {source.name}.{name}.backfill",
-            f"Reads `{spec.table}` in windows of one {spec.backfill.every} of `{column}`. "
+            f"Reads `{spec.table}` in windows of one {spec.backfill.every} of `{column}`.",
             "It is never scheduled: use **Trigger → Backfill**, or",
             "",
             f"    airflow backfill create --dag-id {source.name}.{name}.backfill \\",
             "        --from-date 2026-01-01 --to-date 2026-01-31",
             "",
-            "It may run beside the sync, twice, or in any order: rows are told apart by when they "
-            "were read, newer content is never overwritten, and the watermark does not move.",
+            "It may run beside the sync, twice, or in any order: newer content is never",
+            "overwritten by older, and the watermark does not move.",
         ]
     )
 
@@ -58,7 +63,9 @@ def backfill(source: Source, name: str, spec: Stream) -> str:
 def broken(name: str, message: str) -> str:
     """Markdown for a stream that cannot run."""
     quoted = "\n".join("    " + line for line in message.splitlines())
-    return f"# {name} is broken\n\nMend the pipeline file; this DAG mends itself then.\n\n{quoted}\n"
+    return (
+        f"# {name} is broken\n\nMend the pipeline file; this DAG mends itself then.\n\n{quoted}\n"
+    )
 
 
 def brief(increment: Increment) -> dict[str, Any]:

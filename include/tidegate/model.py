@@ -110,7 +110,7 @@ class Increment:
     """The manifest of what one run pulled, as it stands after *step*. No rows, no secrets.
 
     where       folder (ObjectStoragePath URI) that holds ``manifest.json`` and the pages
-    origin      the folder that pull staged: names the pull, and keeps the rows as the source had them
+    origin      the folder that pull staged: names the pull, keeps the rows as the source had them
     read        number the store issued for this read, the high part of every ``_token``
     low, high   watermark before, and the watermark that holds once this is loaded
     generation  compare-and-set value of the watermark; ignored for windows

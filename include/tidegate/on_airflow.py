@@ -154,7 +154,7 @@ def _common(source: Source, stream: Stream, kind: str) -> dict[str, Any]:
 
 
 def _tasks(job: Job) -> None:
-    """pull → clean → validate → load; with nothing new the last three are skipped."""
+    """Pull → clean → validate → load; with nothing new the last three are skipped."""
     asset = Asset(job.full_name)
 
     @task.short_circuit
@@ -181,7 +181,7 @@ def _tasks(job: Job) -> None:
 
         return describe.brief(path.validate(job, _staged(cleaned)))
 
-    @task(outlets=[asset])
+    @task(outlets=[asset])  # type: ignore[untyped-decorator]
     def load(validated: dict[str, Any]) -> dict[str, Any]:
         """Make it true, in one transaction of the store."""
         from airflow.sdk.exceptions import AirflowSkipException
@@ -252,12 +252,12 @@ def _announce(asset: Asset, report: Report) -> None:
         state.set("watermark", {"cursor": report.watermark.cursor, "seq": report.seq})
 
 
-class StagedDataLink(BaseOperatorLink):
+class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]
     """From a task to the summary of what it staged."""
 
     name = "Staged data"
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
         """The page of the plugin; it asks for the same permission as the task itself."""
         from urllib.parse import quote
 

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate import stage
 from tidegate.errors import MismatchError
 from tidegate.model import Increment
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
+
 Find = Callable[[str, str, str], str | None]
 """``(dag_id, run_id, task_id)`` → folder the task staged into, or None."""
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
 
 
-def create(find: Find, allow: Sequence[Any]) -> Any:
+def create(find: Find, allow: Sequence[Any]) -> FastAPI:
     """The FastAPI app; every route has the dependencies *allow*."""
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
@@ -79,7 +84,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "".join([*lines, "</table>"])
 
 
-def _answer(title: str, body: str, status: int) -> Any:
+def _answer(title: str, body: str, status: int) -> HTMLResponse:
     from fastapi.responses import HTMLResponse
 
     text = (
@@ -90,7 +95,8 @@ def _answer(title: str, body: str, status: int) -> Any:
 
 
 _STYLE = """<style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1a2733}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;
+color:#1a2733}
 h1{font-size:1.4rem}h2{font-size:1.05rem;margin-top:1.6rem}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;
 border-bottom:1px solid #d9e1e8;vertical-align:top;overflow-wrap:anywhere}th{color:#557}

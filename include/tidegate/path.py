@@ -21,7 +21,7 @@ from tidegate import settings, stage
 from tidegate.connections import Endpoint, Resolve
 from tidegate.errors import DataError, UndefinedConnectionError
 from tidegate.fields import share
-from tidegate.model import Increment, Mode, Report, Request
+from tidegate.model import Increment, Mode, Reason, Report, Request
 from tidegate.pipeline.models import Source, Stream
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def store_endpoint(resolve: Resolve) -> Endpoint:
 
 
 def pull(job: Job, request: Request) -> Increment:
-    """Stage what is new. With nothing new, the watermark moves at once and the rest may be skipped."""
+    """Stage what is new. With nothing new, the watermark moves at once; skip the rest."""
     from tidegate.sources import open_source
 
     windowed = request.mode is Mode.WINDOW
@@ -114,7 +114,8 @@ def clean(job: Job, increment: Increment) -> Increment:
             done = cleaning.apply(page, columns, steps, store.lookup)
             writer.write(done.table)
             touched = [
-                (name, count + more) for (name, count), (_, more) in zip(touched, done.touched, strict=True)
+                (name, count + more)
+                for (name, count), (_, more) in zip(touched, done.touched, strict=True)
             ]
     return writer.close(
         replace(
@@ -167,14 +168,14 @@ def run(job: Job, request: Request) -> Report:
     return load(job, validate(job, clean(job, increment)))
 
 
-def _hold(page: pa.Table, found: dict[int, list[object]]) -> pa.Table:
+def _hold(page: pa.Table, found: dict[int, list[Reason]]) -> pa.Table:
     import pyarrow as pa
 
     from tidegate.clean.page import held_text
 
     texts = page.column("_held").to_pylist()
     for row, why in found.items():
-        texts[row] = held_text(why)  # type: ignore[arg-type]
+        texts[row] = held_text(why)
     place = page.schema.get_field_index("_held")
     return page.set_column(place, "_held", pa.array(texts, pa.string()))
 

@@ -4,7 +4,8 @@
 ``TIDEGATE_HOME``        folder of the embedded store, staging and suites;
                          default ``$AIRFLOW_HOME/tidegate``, else ``~/.tidegate``
 ``TIDEGATE_PIPELINES``   folder of the pipeline files; default ``include/pipelines`` beside us
-``TIDEGATE_STAGE``       ObjectStoragePath URI for data between tasks; default ``$TIDEGATE_HOME/stage``
+``TIDEGATE_STAGE``       ObjectStoragePath URI for data between tasks;
+                         default ``$TIDEGATE_HOME/stage``
 ``TIDEGATE_STAGE_DAYS``  days that staged data is kept after its run; default 3
 =======================  =====================================================================
 """

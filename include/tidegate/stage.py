@@ -1,4 +1,4 @@
-"""Between tasks: an increment as Parquet pages and a manifest, under one folder per run and attempt.
+"""Between tasks: an increment as Parquet pages and a manifest, a folder per run and attempt.
 
 Files are written once and never changed; each task writes a folder of its own, so a killed task
 leaves garbage, never a half-truth: only a folder with a manifest counts, and the manifest names

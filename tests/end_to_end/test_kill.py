@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Writer(threading.Thread):
         super().__init__(daemon=True)
         self.connection = connect(endpoint)
         self.stop = threading.Event()
-        self.next = Counter({table: 1 for table in TABLES})
+        self.next = Counter(dict.fromkeys(TABLES, 1))
 
     def run(self) -> None:
         chance = random.Random(7)
@@ -73,7 +74,9 @@ class Writer(threading.Thread):
             table = chance.choice(TABLES)
             rows = []
             for _ in range(chance.randint(1, 60)):
-                rows.append((self.next[table], chance.choice(["a", " b", None, "c"]), chance.randint(1, 9)))
+                rows.append(
+                    (self.next[table], chance.choice(["a", " b", None, "c"]), chance.randint(1, 9))
+                )
                 self.next[table] += 1
             cursor.executemany(f"INSERT INTO {table} (id, name, amount) VALUES (%s, %s, %s)", rows)
             cursor.execute(
@@ -82,7 +85,9 @@ class Writer(threading.Thread):
             )
 
 
-def kill_tasks(airflow: Airflow, enough: Callable[[Counter[str]], bool], seconds: float) -> Counter[str]:
+def kill_tasks(
+    airflow: Airflow, enough: Callable[[Counter[str]], bool], seconds: float
+) -> Counter[str]:
     """Kill running task processes until *enough*; only kills that hit a living process count."""
     chance = random.Random(11)
     done: Counter[str] = Counter()
@@ -179,7 +184,8 @@ def check(table: str, source: Endpoint, store: Endpoint) -> None:
     runs = query(
         store,
         "SELECT watermark_after, pulled, inserted + updated + deleted + unchanged + stale + "
-        f"deduplicated + quarantined, inserted FROM tidegate_run WHERE stream = '{stream}' ORDER BY seq",
+        f"deduplicated + quarantined, inserted FROM tidegate_run "
+        f"WHERE stream = '{stream}' ORDER BY seq",
     )
     marks = [run[0] for run in runs]
     assert marks == sorted(marks)
@@ -192,7 +198,7 @@ def check(table: str, source: Endpoint, store: Endpoint) -> None:
     )
     repeated = [
         key
-        for (key, content, _), (other, content_2, _) in zip(versions, versions[1:], strict=False)
+        for (key, content, _), (other, content_2, _) in pairwise(versions)
         if key == other and content == content_2
     ]
     assert not repeated, "a version was stored twice in a row"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,9 @@ def scheduled(
 def wait_until_loaded(airflow: Airflow, shop: Endpoint, store: Endpoint) -> None:
     """Until the watermark has passed the shop's last change."""
     with connect(shop).cursor() as cursor:
-        cursor.execute("SELECT DATE_FORMAT(max(updated_at), '%Y-%m-%d %H:%i:%s.%f') FROM order_line")
+        cursor.execute(
+            "SELECT DATE_FORMAT(max(updated_at), '%Y-%m-%d %H:%i:%s.%f') FROM order_line"
+        )
         last = cursor.fetchone()[0]
 
     def passed() -> bool:

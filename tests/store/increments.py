@@ -44,7 +44,9 @@ _numbers = itertools.count(1)
 class Desk:
     """Stages hand-made rows under *root* and loads them into *store*."""
 
-    def __init__(self, store: Store, root: Path, stream: Stream = STREAM, name: str = "shop.orders") -> None:
+    def __init__(
+        self, store: Store, root: Path, stream: Stream = STREAM, name: str = "shop.orders"
+    ) -> None:
         self.store = store
         self.root = root
         self.stream = stream
@@ -60,7 +62,7 @@ class Desk:
         marks: bool = False,
         mode: Mode = Mode.INCREMENT,
     ) -> Increment:
-        """Rows are dictionaries of the columns; ``_held`` (a message) and ``_page`` are optional."""
+        """Rows are dictionaries of the columns; ``_held`` (a message), ``_token`` are optional."""
         number = next(_numbers)
         state = self.store.state(self.name)
         read = self.store.issue_read(self.name) if read is None else read
@@ -93,14 +95,18 @@ class Desk:
         )
         if marks:
             same = hashing.row_texts(table, ["customer", "total"]).to_pylist()
-            table = table.append_column("_same", pa.array([text.hex() for text in same], pa.string()))
+            table = table.append_column(
+                "_same", pa.array([text.hex() for text in same], pa.string())
+            )
         keys = [None if row.get("id") is None else str(row["id"]) for row in rows]
         table = table.append_column("_key", pa.array(keys, pa.string()))
         tokens = [row.get("_token", token) for row in rows]
         table = table.append_column("_token", pa.array(tokens, pa.int64()))
         table = table.append_column("_source_hash", hashing.row_hashes(table, names))
         held = [
-            json.dumps([Reason("validate", "rule", row["_held"]).to_json()]) if row.get("_held") else None
+            json.dumps([Reason("validate", "rule", row["_held"]).to_json()])
+            if row.get("_held")
+            else None
             for row in rows
         ]
         return table.append_column("_held", pa.array(held, pa.string()))

@@ -19,27 +19,28 @@ from tidegate.store.store import Store
 from tidegate.store.tables import OPEN
 
 HISTORIES = {"sqlite": 60, "postgres": 30}
+START = dt.datetime.fromisoformat("2026-01-01")
 _numbers = itertools.count()
 
 
 def history(chance: random.Random) -> list[dict[str, Any]]:
     """Versions of a few keys, each with the token of the read that saw it; many equal stamps."""
-    versions = []
-    for token in range(1, chance.randint(8, 30)):
-        versions.append(
-            {
-                "id": chance.randint(1, 6),
-                "customer": chance.choice(["ann", "bob", "", None]),
-                "total": Decimal(chance.randint(1, 3)),
-                "gone": chance.random() < 0.2,
-                "updated_at": dt.datetime(2026, 1, 1, 0, 0, chance.randint(0, 3)),
-                "_token": token << 20 | chance.randint(0, 2),
-            }
-        )
-    return versions
+    return [
+        {
+            "id": chance.randint(1, 6),
+            "customer": chance.choice(["ann", "bob", "", None]),
+            "total": Decimal(chance.randint(1, 3)),
+            "gone": chance.random() < 0.2,
+            "updated_at": START + dt.timedelta(seconds=chance.randint(0, 3)),
+            "_token": token << 20 | chance.randint(0, 2),
+        }
+        for token in range(1, chance.randint(8, 30))
+    ]
 
 
-def deliver(store: Store, folder: Path, versions: list[dict[str, Any]], chance: random.Random) -> Desk:
+def deliver(
+    store: Store, folder: Path, versions: list[dict[str, Any]], chance: random.Random
+) -> Desk:
     """Load *versions* shuffled, partly twice, cut anywhere."""
     rows = versions + chance.sample(versions, k=len(versions) // 3)
     chance.shuffle(rows)
@@ -54,11 +55,12 @@ def deliver(store: Store, folder: Path, versions: list[dict[str, Any]], chance: 
 def digest(desk: Desk) -> list[list[Any]]:
     current = desk.name.replace(".", "__")
     queries = [
-        f"SELECT _key, _token, _hash, _deleted, _duplicate, customer, total FROM {current} ORDER BY 1",
-        "SELECT type, key, CAST(attributes AS TEXT), record FROM entity "
-        f"WHERE stream = '{desk.name}' AND deleted = false ORDER BY 1, 2",
-        "SELECT type, record, from_key, to_key FROM relation "
-        f"WHERE stream = '{desk.name}' AND seq_to = {OPEN} ORDER BY 1, 2",
+        f"""SELECT _key, _token, _hash, _deleted, _duplicate, customer, total
+        FROM {current} ORDER BY 1""",
+        f"""SELECT type, key, CAST(attributes AS TEXT), record FROM entity
+        WHERE stream = '{desk.name}' AND deleted = false ORDER BY 1, 2""",
+        f"""SELECT type, record, from_key, to_key FROM relation
+        WHERE stream = '{desk.name}' AND seq_to = {OPEN} ORDER BY 1, 2""",
     ]
     with desk.store._reading() as connection:
         return [[tuple(row) for row in connection.exec_driver_sql(query)] for query in queries]

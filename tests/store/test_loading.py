@@ -14,11 +14,18 @@ from tidegate.errors import ConfigError, MismatchError, OvertakenError
 from tidegate.model import Mode, Watermark
 from tidegate.store import ledger
 
-T0 = dt.datetime(2026, 1, 1)
+T0 = dt.datetime.fromisoformat("2026-01-01")
 
 
 def row(id: int | None, total: str = "1.00", customer: str = "ann", **more: Any) -> dict[str, Any]:
-    return {"id": id, "customer": customer, "total": Decimal(total), "gone": False, "updated_at": T0, **more}
+    return {
+        "id": id,
+        "customer": customer,
+        "total": Decimal(total),
+        "gone": False,
+        "updated_at": T0,
+        **more,
+    }
 
 
 def table(desk: Desk, name: str, columns: str = "*") -> list[tuple[Any, ...]]:
@@ -39,7 +46,9 @@ def snapshot(desk: Desk) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_each_row_meets_exactly_one_fate(desk: Desk) -> None:
-    first = desk.load([row(1), row(2), row(3, _held="bad"), row(4)], high="2026-01-01T00:00:00.000000")
+    first = desk.load(
+        [row(1), row(2), row(3, _held="bad"), row(4)], high="2026-01-01T00:00:00.000000"
+    )
     assert (first.inserted, first.quarantined, first.pulled) == (3, 1, 4)
     second = desk.load(
         [row(1), row(2, "5.00"), row(4, gone=True), row(5), row(5, "7.00", _token=1 << 60)],
@@ -57,7 +66,8 @@ def test_the_same_increment_twice_changes_nothing(desk: Desk) -> None:
     first = desk.store.load(staged, desk.stream)
     before = snapshot(desk)
     again = desk.store.load(staged, desk.stream)
-    assert again.repeated and not first.repeated
+    assert again.repeated
+    assert not first.repeated
     assert (again.seq, again.inserted) == (first.seq, 2)
     desk.load(rows)
     after = snapshot(desk)
@@ -124,7 +134,9 @@ def test_a_crash_inside_the_transaction_leaves_nothing(
 
 def test_rows_that_do_not_add_up_are_rolled_back(desk: Desk) -> None:
     staged = desk.stage([row(1), row(2)])
-    wrong = type(staged)(**{**{f: getattr(staged, f) for f in staged.__dataclass_fields__}, "rows": 3})
+    wrong = type(staged)(
+        **{**{f: getattr(staged, f) for f in staged.__dataclass_fields__}, "rows": 3}
+    )
     with pytest.raises(MismatchError, match="3 rows were pulled but 2 accounted"):
         desk.store.load(wrong, desk.stream)
     assert not desk.store.runs()
@@ -136,7 +148,9 @@ def test_duplicates_do_not_depend_on_how_rows_were_cut(desk: Desk) -> None:
     assert (report.inserted, report.deduplicated) == (1, 1)
     marked = dict(table(desk, "shop__orders", "_key, _duplicate"))
     assert {key for key, mark in marked.items() if not mark} == {"9"}
-    assert {key for _, key, deleted in table(desk, "entity", "type, key, deleted") if not deleted} == {
+    assert {
+        key for _, key, deleted in table(desk, "entity", "type, key, deleted") if not deleted
+    } == {
         "9",
         "ann",
     }
@@ -149,12 +163,16 @@ def test_knowledge_follows_the_records(desk: Desk) -> None:
     desk.load([row(1, "1.00", "ann"), row(2, "2.00", "bob")])
     desk.load([row(1, "4.00", "bob"), row(2, "2.00", "bob", gone=True)])
     entities = {
-        (kind, key): bool(deleted) for kind, key, deleted in table(desk, "entity", "type, key, deleted")
+        (kind, key): bool(deleted)
+        for kind, key, deleted in table(desk, "entity", "type, key, deleted")
     }
     assert entities == {
-        ("Order", "1"): False, ("Order", "2"): True, ("Customer", "ann"): True, ("Customer", "bob"): False,
+        ("Order", "1"): False, ("Order", "2"): True,
+        ("Customer", "ann"): True, ("Customer", "bob"): False,
     }  # fmt: skip
-    values = {(key, name): value for key, name, value in table(desk, "attribute", "key, name, value")}
+    values = {
+        (key, name): value for key, name, value in table(desk, "attribute", "key, name, value")
+    }
     assert values[("1", "total")] == "1.00"
     open_relations = [
         (start, end)

@@ -1,4 +1,4 @@
-"""Where facts live: typed records with their history, the knowledge drawn from them, and the ledger.
+"""Where facts live: typed records with history, the knowledge drawn from them, and the ledger.
 
 ``engine``     open a database, and say plainly why it cannot be opened
 ``tables``     every table, once, for SQLite and PostgreSQL

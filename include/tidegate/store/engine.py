@@ -36,7 +36,9 @@ def _sqlite(endpoint: Endpoint) -> Engine:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RefusedError(f"store {endpoint.name!r}: cannot create {file.parent}: {error}") from error
+        raise RefusedError(
+            f"store {endpoint.name!r}: cannot create {file.parent}: {error}"
+        ) from error
     engine = sa.create_engine(endpoint.url, poolclass=sa.NullPool)
 
     @event.listens_for(engine, "connect")

@@ -15,7 +15,9 @@ from tidegate.store.sqltext import Script
 from tidegate.store.tables import OPEN, Records
 
 
-def project(connection: Connection, records: Records, load: Load, cursor: str | None, seq: int) -> None:
+def project(
+    connection: Connection, records: Records, load: Load, cursor: str | None, seq: int
+) -> None:
     """Bring the knowledge libraries up to commit *seq* for the records it touched."""
     names = {"current": records.current, "history": records.history}
     values = {"seq": seq, "stream": records.stream, "open": OPEN}
@@ -114,9 +116,9 @@ WHERE stream = :stream AND type = :type AND deleted = false
   AND key IN (SELECT key FROM {facts} WHERE record IS NULL)
 """
 
-_SAID = f"""SELECT 1 FROM {{current}} AS c
+_SAID = """SELECT 1 FROM {current} AS c
   WHERE c._key = relation.record AND c._deleted = false AND c._duplicate = false
-    AND c.{{from}} = relation.from_key AND c.{{to}} = relation.to_key"""
+    AND c.{from} = relation.from_key AND c.{to} = relation.to_key"""
 
 _MINE = """stream = :stream AND type = :type AND from_type = :from_type AND to_type = :to_type"""
 

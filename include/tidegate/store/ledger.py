@@ -63,7 +63,10 @@ def issue_read(connection: Connection, stream: str) -> int:
     _register(connection, stream)
     table = stream_table
     statement = (
-        sa.update(table).where(table.c.name == stream).values(reads=table.c.reads + 1).returning(table.c.reads)
+        sa.update(table)
+        .where(table.c.name == stream)
+        .values(reads=table.c.reads + 1)
+        .returning(table.c.reads)
     )
     return int(connection.execute(statement).scalar_one())
 

@@ -8,7 +8,7 @@ quarantine, conservation check, ledger line. It all becomes true, or none of it 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,8 +109,7 @@ def _deleted(table: pa.Table, rule: SoftDelete | None) -> pa.Array | pa.ChunkedA
     column = table.column(rule.column)
     if rule.values:
         texts = pa.array([_word(value) for value in rule.values], pa.string())
-        found = pc.is_in(pc.utf8_lower(column.cast(pa.string())), value_set=texts)
-        return found
+        return pc.is_in(pc.utf8_lower(column.cast(pa.string())), value_set=texts)
     if pa.types.is_boolean(column.type):
         return pc.fill_null(column, False)
     if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
@@ -127,8 +126,12 @@ def _held(increment: Increment) -> Iterator[quarantine.Held]:
     if not increment.held:
         return
     pulled = stage.load_manifest(increment.origin)
-    for number, page in enumerate(stage.pages(increment, ["_key", "_token", "_source_hash", "_held"])):
-        rows = [row for row, held in enumerate(page.column("_held").to_pylist()) if held is not None]
+    for number, page in enumerate(
+        stage.pages(increment, ["_key", "_token", "_source_hash", "_held"])
+    ):
+        rows = [
+            row for row, held in enumerate(page.column("_held").to_pylist()) if held is not None
+        ]
         if not rows:
             continue
         source = stage.read(pulled, pulled.pages[number]).take(rows)
@@ -152,5 +155,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
-
-

@@ -55,7 +55,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     if records.marks:
         script.run(_MARK)
         doubles = script.number(_COUNT_MARKED)
-    fates = {action: 0 for action in ("insert", "update", "delete", "same", "stale")}
+    fates = dict.fromkeys(("insert", "update", "delete", "same", "stale"), 0)
     for action in fates:
         fates[action] = script.number(_COUNT, action=action)
     return Merged(
@@ -71,7 +71,8 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
 _KEEP_LAST = """
 DELETE FROM {stage} WHERE _n IN (
   SELECT _n FROM (
-    SELECT _n, row_number() OVER (PARTITION BY _key ORDER BY _token DESC, _hash DESC, _n DESC) AS place
+    SELECT _n, row_number() OVER (
+      PARTITION BY _key ORDER BY _token DESC, _hash DESC, _n DESC) AS place
     FROM {stage}
   ) AS ranked WHERE place > 1)
 """

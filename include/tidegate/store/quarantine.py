@@ -53,7 +53,7 @@ def mend(connection: Connection, records: Records) -> int:
     quote = connection.dialect.identifier_preparer.quote_identifier
     stage = quote(records.stage).replace(":", "\\:")
     statement = sa.text(
-        f"UPDATE tidegate_quarantine SET state = 'mended' WHERE stream = :stream "  # noqa: S608
+        f"UPDATE tidegate_quarantine SET state = 'mended' WHERE stream = :stream "
         f"AND state = 'held' AND EXISTS (SELECT 1 FROM {stage} AS s "
         "WHERE s._key = tidegate_quarantine.key AND s._token > tidegate_quarantine.token)"
     )

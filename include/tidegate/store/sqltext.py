@@ -34,7 +34,9 @@ class Script:
         """
         return max(self._execute(template, fragments or {}, values).rowcount, 0)
 
-    def number(self, template: str, fragments: Mapping[str, str] | None = None, **values: Any) -> int:
+    def number(
+        self, template: str, fragments: Mapping[str, str] | None = None, **values: Any
+    ) -> int:
         """Execute and return the single number asked for."""
         return int(self._execute(template, fragments or {}, values).scalar_one())
 

@@ -1,9 +1,10 @@
-"""Arrow pages into a temporary table of the store, set-wise: COPY on PostgreSQL, executemany on SQLite."""
+"""Arrow pages into a temporary table of the store: COPY on PostgreSQL, executemany on SQLite."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from math import isnan
 from typing import Any
 
 import pyarrow as pa
@@ -22,8 +23,10 @@ def create(connection: Connection, records: Records) -> None:
     """Create the empty stage table of *records*; it goes with the connection."""
     quote = connection.dialect.identifier_preparer.quote
     collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
-    kinds = {column.name: store_type(column.type).compile(connection.dialect) for column in records.data}
-    kinds |= {name: f"TEXT{collate}" for name in records.refs}
+    kinds = {
+        column.name: store_type(column.type).compile(connection.dialect) for column in records.data
+    }
+    kinds |= dict.fromkeys(records.refs, f"TEXT{collate}")
     kinds |= {name: kind + (collate if kind == "TEXT" else "") for name, kind in _OWN_TYPES.items()}
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in kinds.items())
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(records.stage)}")
@@ -42,7 +45,7 @@ def fill(connection: Connection, records: Records, pages: Iterable[pa.Table]) ->
             put(connection, records.stage, numbered)
         done += page.num_rows
     quote = connection.dialect.identifier_preparer.quote
-    connection.exec_driver_sql(f"UPDATE {quote(records.stage)} SET _action = 'insert'")  # noqa: S608
+    connection.exec_driver_sql(f"UPDATE {quote(records.stage)} SET _action = 'insert'")
     return done
 
 
@@ -61,9 +64,10 @@ def _copy(connection: Connection, stage: str, page: pa.Table) -> None:
     quote = connection.dialect.identifier_preparer.quote
     names = ", ".join(map(quote, page.column_names))
     driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(
-        f"COPY {quote(stage)} ({names}) FROM STDIN (FORMAT csv)"
-    ) as copy:
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {quote(stage)} ({names}) FROM STDIN (FORMAT csv)") as copy,
+    ):
         copy.write(text.getbuffer())
 
 
@@ -73,14 +77,16 @@ def _insert(connection: Connection, stage: str, page: pa.Table) -> None:
     marks = ", ".join("?" * page.num_columns)
     driver: Any = connection.connection.driver_connection
     rows = zip(*(_for_sqlite(column) for column in page.columns), strict=True)
-    driver.executemany(f"INSERT INTO {quote(stage)} ({names}) VALUES ({marks})", rows)  # noqa: S608
+    driver.executemany(f"INSERT INTO {quote(stage)} ({names}) VALUES ({marks})", rows)
 
 
 def _for_sqlite(column: pa.ChunkedArray) -> list[Any]:
     """Python values that SQLite keeps exactly: exact numbers and times as text, NaN as 'NaN'."""
     kind = column.type
     if pa.types.is_floating(kind):
-        return ["NaN" if value != value else value for value in column.to_pylist()]
+        return [
+            "NaN" if value is not None and isnan(value) else value for value in column.to_pylist()
+        ]
     if pa.types.is_decimal(kind) or pa.types.is_temporal(kind):
         column = column.cast(pa.string())
     return list(column.to_pylist())
@@ -92,9 +98,9 @@ def _hex(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def entity_keys(table: pa.Table, columns: tuple[str, ...]) -> pa.ChunkedArray:
-    """The text key of an entity from its key columns; NULL when any of them is NULL.
+    r"""The text key of an entity from its key columns; NULL when any of them is NULL.
 
-    One column: its text. Several: their texts joined with ``|``, ``\\`` and ``|`` escaped.
+    One column: its text. Several: their texts joined with ``|``, ``\`` and ``|`` escaped.
     """
     parts = [_text(table.column(name)) for name in columns]
     if len(parts) == 1:

@@ -23,8 +23,11 @@ from tidegate.store.ledger import StreamState
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One stream at a glance. *rows* counts live records; *observed_at* is the source's clock when
-    the last committed pull looked: the store shows the source at least as of then."""
+    """One stream at a glance; *rows* counts live records.
+
+    *observed_at* is the source's clock when the last committed pull looked: the store shows the
+    source at least as of then.
+    """
 
     stream: str
     rows: int
@@ -50,7 +53,10 @@ class Store:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -86,7 +92,9 @@ class Store:
             ).all()
             return [_status(connection, row) for row in names]
 
-    def held(self, stream: str | None = None, limit: int = 100, state: str = "held") -> list[dict[str, Json]]:
+    def held(
+        self, stream: str | None = None, limit: int = 100, state: str = "held"
+    ) -> list[dict[str, Json]]:
         """Rows in quarantine, newest first, as plain dictionaries."""
         table = tables.quarantine_table
         query = sa.select(table).where(table.c.state == state)
@@ -153,9 +161,12 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with engines.translated(self.endpoint), self._engine.connect() as connection:
-            with connection.execution_options(reads=True).begin():
-                yield connection
+        with (
+            engines.translated(self.endpoint),
+            self._engine.connect() as connection,
+            connection.execution_options(reads=True).begin(),
+        ):
+            yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -182,15 +193,17 @@ def _status(connection: Connection, row: Any) -> StreamStatus:
         quote = connection.dialect.identifier_preparer.quote
         query = (
             "SELECT CASE WHEN _deleted THEN 'deleted' WHEN _duplicate THEN 'duplicate' ELSE 'live' "
-            f"END AS fate, count(*) FROM {quote(current)} GROUP BY 1"  # noqa: S608
+            f"END AS fate, count(*) FROM {quote(current)} GROUP BY 1"
         )
-        counts |= {fate: number for fate, number in connection.exec_driver_sql(query)}
+        counts |= {row[0]: row[1] for row in connection.exec_driver_sql(query)}
     held = tables.quarantine_table
     quarantined = connection.execute(
         sa.select(sa.func.count()).where(held.c.stream == row.name, held.c.state == "held")
     ).scalar_one()
     runs = tables.run_table
-    seq = connection.execute(sa.select(sa.func.max(runs.c.seq)).where(runs.c.stream == row.name)).scalar()
+    seq = connection.execute(
+        sa.select(sa.func.max(runs.c.seq)).where(runs.c.stream == row.name)
+    ).scalar()
     return StreamStatus(
         row.name, counts["live"], counts["deleted"], counts["duplicate"], quarantined,
         ledger.watermark_of(row.watermark), row.observed_at, row.loaded_at, seq,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -120,9 +121,9 @@ relation_table = sa.Table(
 )
 
 
-def store_type(type: ColumnType) -> TypeEngine[object]:
+def store_type(type: ColumnType) -> TypeEngine[Any]:
     """The database's type for a column. SQLite keeps exact numbers and times as text."""
-    exact = {
+    exact: dict[str, TypeEngine[Any]] = {
         "decimal": sa.Numeric(type.precision, type.scale),
         "numeric": sa.Numeric(),
         "date": sa.Date(),
@@ -132,7 +133,7 @@ def store_type(type: ColumnType) -> TypeEngine[object]:
     }
     if type.name in exact:
         return exact[type.name].with_variant(sa.Text(), "sqlite")
-    plain: dict[str, TypeEngine[object]] = {
+    plain: dict[str, TypeEngine[Any]] = {
         "bool": sa.Boolean(), "int16": sa.SmallInteger(), "int32": sa.Integer(),
         "int64": sa.BigInteger(), "float64": sa.Double(), "bytes": sa.LargeBinary(),
     }  # fmt: skip
@@ -236,10 +237,12 @@ def ensure(connection: Connection, records: Records) -> None:
         index.create(connection, checkfirst=True)
 
 
-def _columns(records: Records) -> list[sa.Column[object]]:
-    data = [sa.Column(column.name, store_type(column.type)) for column in records.data]
-    refs = [sa.Column(name, _text) for name in records.refs]
-    own = [
+def _columns(records: Records) -> list[sa.Column[Any]]:
+    data: list[sa.Column[Any]] = [
+        sa.Column(column.name, store_type(column.type)) for column in records.data
+    ]
+    refs: list[sa.Column[Any]] = [sa.Column(name, _text) for name in records.refs]
+    own: list[sa.Column[Any]] = [
         sa.Column("_token", sa.BigInteger),
         sa.Column("_hash", sa.BigInteger),
         sa.Column("_source_hash", sa.BigInteger),
