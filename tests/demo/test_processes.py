@@ -17,11 +17,13 @@ import pytest
 DIFFICULT = """
 import os, signal, subprocess, sys, time
 {ignore}
+def tell():
+    os.write(1, b"%d\\n" % os.getpid())  # in one piece: the others write there too
 def child(prepare):
     pid = os.fork()
     if pid == 0:
         prepare()
-        print(os.getpid(), flush=True)
+        tell()
         time.sleep(600)
         os._exit(0)
 def orphan():
@@ -32,7 +34,7 @@ child(lambda: None)
 child(lambda: os.setpgid(0, 0))
 child(os.setsid)
 child(orphan)
-print(os.getpid(), flush=True)
+tell()
 time.sleep(600)
 """
 
@@ -82,6 +84,10 @@ def parent(pid: int) -> int:
     return int(stat(pid)[1])
 
 
+def told(log: Path) -> list[int]:
+    return [int(word) for word in log.read_text().split()]
+
+
 @contextmanager
 def difficult(folder: Path, ignore: str = "") -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A small demo with a difficult family: the starter, and the family's ids."""
@@ -92,16 +98,15 @@ def difficult(folder: Path, ignore: str = "") -> Iterator[tuple[subprocess.Popen
         stdout=subprocess.PIPE,
         text=True,
     )
-    pids: list[int] = []
     try:
-        wait_for(lambda: log.exists() and len(log.read_text().split()) == 5)
-        pids = [int(word) for word in log.read_text().split()]
+        wait_for(lambda: log.exists() and len(told(log)) == 5)
+        pids = told(log)
         assert all(alive(pid) for pid in pids)
         yield starter, pids
     finally:
         starter.kill()
         starter.communicate()
-        for pid in pids:
+        for pid in told(log):
             if alive(pid):
                 os.kill(pid, signal.SIGKILL)
 
