@@ -27,7 +27,8 @@ def errors(text: str) -> list[str]:
 
 
 def test_the_schema_in_the_repository_is_the_models() -> None:
-    assert FILE.read_text(encoding="utf-8") == schema.text(), "run: tidegate schema"
+    written = FILE.read_text(encoding="utf-8")
+    assert written == schema.text() + "\n", "run: tidegate schema > include/pipelines/schema.json"
 
 
 def test_the_schema_is_a_schema() -> None:

@@ -30,10 +30,10 @@ def schema() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The schema as it is written to a file."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    """The schema as text, without a line end."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False, sort_keys=True)
 
 
 def write(path: Path) -> None:
     """Write the schema to *path*."""
-    path.write_text(text(), encoding="utf-8")
+    path.write_text(text() + "\n", encoding="utf-8")
