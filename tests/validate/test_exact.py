@@ -170,3 +170,11 @@ def test_row_sums_are_exact() -> None:
     assert [held[0].message for held in outcome.held.values()] == [
         "net = 0.10, vat = 0.21: expected a sum of 0.3"
     ]
+
+
+def test_row_sums_are_exact_beyond_28_digits() -> None:
+    types = {"a": "decimal(38,9)", "b": "decimal(38,9)"}
+    total = ("expect_multicolumn_sum_to_equal", {"column_list": ["a", "b"], "sum_total": str(LONG)})
+    table = page(types, [[BELOW, TICK], [LONG, TICK], [ABOVE, -TICK]])
+
+    assert sorted(check(suite(types, total), table).held) == [(0, 1)]

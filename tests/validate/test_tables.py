@@ -90,6 +90,17 @@ def test_table_level_expectations_see_the_whole_increment(
     assert outcome.checks[0].failed == (0 if met else 1)
 
 
+def test_statistics_of_a_single_row_are_no_error() -> None:
+    name = "expect_column_value_z_scores_to_be_less_than"
+    scores = (name, {"column": "id", "threshold": 3, "double_sided": True})
+    outlier = page(ROWS, [[5, None]] * 20 + [[900, None]])
+
+    checked = suite(ROWS, scores)
+    checked.verify()
+    assert check(checked, page(ROWS, [[1, None]])).failures == []
+    assert sorted(check(checked, outlier).held) == [(0, 20)]
+
+
 def test_held_rows_do_not_count_for_the_table() -> None:
     table = page(ROWS, [[1, Decimal(1)], [99, Decimal(99)]], held=[1])
     maximum = ("expect_column_max_to_be_between", {"column": "price", "max_value": 1})

@@ -80,7 +80,7 @@ class Page:
             return "arrow"
         if rule.name == _SUM and type.name in {"decimal", "numeric"}:
             return "fractions"
-        if rule.name in _DOUBLES and exact:
+        if rule.name in _DOUBLES and (exact or type.name == "float64"):
             return "double"
         if rule.name in _COMPARED and len({self.types[column] for column in rule.columns}) == 1:
             return self._comparable(rule, type)
@@ -105,8 +105,9 @@ class Page:
         if (name, form) not in self._made:
             column = self.table.column(name)
             if form == "double":
-                column = column.cast(pa.float64(), safe=False)
-            if form in {"arrow", "double"}:
+                doubles = column.cast(pa.float64(), safe=False).to_numpy()
+                series = pd.Series(doubles, index=self.index)
+            elif form == "arrow":
                 array = pd.arrays.ArrowExtensionArray(column)
                 series = pd.Series(array, index=self.index, copy=False)
             else:
