@@ -47,6 +47,18 @@ def test_data_docs_show_expectations_and_counts_but_no_value_of_a_row(tmp_path: 
         assert b"88.42" not in text
 
 
+def test_data_docs_do_not_report_who_reads_them(tmp_path: Path) -> None:
+    save_suite(suite(TYPES, *EXPECTED), tmp_path)
+
+    pages = list(build_docs(tmp_path).parent.rglob("*.html"))
+
+    assert len(pages) == 2
+    for file in pages:
+        text = file.read_text()
+        assert "dataContextId" not in text
+        assert "great-expectations-web-assets" not in text
+
+
 def test_data_docs_show_the_last_validation_only(tmp_path: Path) -> None:
     checked = suite(TYPES, *EXPECTED)
     save_suite(checked, tmp_path)
