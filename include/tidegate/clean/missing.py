@@ -47,9 +47,9 @@ class FillMissing(ColumnStep):
 
     @model_validator(mode="after")
     def _one_policy(self) -> Self:
-        chosen = [name for name in _POLICIES if getattr(self, name) not in (None, False)]
-        if self.value is False:
-            chosen.append("value")
+        chosen = [name for name in _POLICIES if getattr(self, name)]
+        if self.value is not None and not self.value:  # 0, false and '' are values, too
+            chosen.insert(0, "value")
         if len(chosen) != 1:
             raise ValueError(
                 f"choose exactly one of {', '.join(_POLICIES)}; "

@@ -36,10 +36,11 @@ class Page:
 
     def hold(self, rows: Iterable[int], rule: str, column: str | None, message: str) -> None:
         """Send *rows* (numbers) to quarantine; *message* may use ``{value}``."""
-        for row in rows:
-            value = None if column is None else self.frame[column].iloc[row]
+        numbers = [int(row) for row in rows]
+        values = [None] * len(numbers) if column is None else self._values(column, numbers)
+        for row, value in zip(numbers, values, strict=True):
             reason = Reason("clean", rule, message.format(value=_show(value)), column)
-            self.reasons.setdefault(int(row), []).append(reason)
+            self.reasons.setdefault(row, []).append(reason)
 
     def put(self, name: str, values: pa.Array | pa.ChunkedArray, type: ColumnType) -> None:
         """Set column *name* (new or replaced) to Arrow *values* of the declared *type*."""
@@ -59,6 +60,14 @@ class Page:
         array = self.frame[name].array.__arrow_array__()
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
+    def _values(self, name: str, rows: list[int]) -> list[Any]:
+        import pyarrow as pa
+
+        values = self.arrow(name).combine_chunks().take(pa.array(rows, pa.int64()))
+        if pa.types.is_temporal(values.type):  # Python's calendar ends where a database's need not
+            values = values.cast(pa.string())
+        return list(values.to_pylist())
+
     def columns(self) -> list[Column]:
         """The page's columns as they stand."""
         return [Column(name, type) for name, type in self.types.items()]
@@ -70,5 +79,5 @@ def held_text(reasons: list[Reason]) -> str:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    text = repr(value) if isinstance(value, str | bytes) else str(value)
     return text if len(text) <= 80 else text[:77] + "..."
