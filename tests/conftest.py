@@ -35,4 +35,4 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> services.Server:
 @pytest.fixture(params=["sqlite", "mariadb", "postgres"])
 def sql_server(request: pytest.FixtureRequest) -> services.Server:
     """Each of the three in turn."""
-    return cast(services.Server, request.getfixturevalue(request.param))
+    return cast("services.Server", request.getfixturevalue(request.param))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import glob
 import itertools
 import os
 import pwd
@@ -30,7 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -43,7 +42,7 @@ START_SECONDS = 60
 _numbers = itertools.count(1)
 
 
-class Unavailable(Exception):
+class UnavailableServerError(Exception):
     """There is no such server here; the text says what to do."""
 
 
@@ -70,11 +69,14 @@ class Server:
 
     def engine(self, endpoint: Endpoint) -> Engine:
         """A plain engine, independent of the product's settings; every use connects anew."""
-        return create_engine(endpoint.url, poolclass=NullPool)
+        arguments = {"client_encoding": "utf8"} if endpoint.kind == "postgres" else {}
+        return create_engine(endpoint.url, poolclass=NullPool, connect_args=arguments)
 
     def execute(self, endpoint: Endpoint, *statements: str) -> None:
         """Run *statements*, each committed by itself. Colons and percent signs are plain."""
-        engine = self.engine(endpoint).execution_options(isolation_level="AUTOCOMMIT")
+        engine = self.engine(endpoint).execution_options(
+            isolation_level="AUTOCOMMIT", no_parameters=True
+        )
         with engine.connect() as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
@@ -115,7 +117,7 @@ class Files(Server):
 
 
 def start(name: str) -> Server:
-    """``mariadb`` or ``postgres``; raises :class:`Unavailable`."""
+    """``mariadb`` or ``postgres``; raises :class:`UnavailableServerError`."""
     variable = f"TIDEGATE_TEST_{name.upper()}"
     if uri := os.environ.get(variable):
         return Server(parse("shop", uri))
@@ -128,7 +130,7 @@ def start_or_skip(name: str) -> Server:
     """The same; without a server the test is skipped, or fails when it is required."""
     try:
         return start(name)
-    except Unavailable as reason:
+    except UnavailableServerError as reason:
         required = os.environ.get("TIDEGATE_REQUIRE", "").replace(" ", "").split(",")
         (pytest.fail if name in required else pytest.skip)(str(reason))
         raise
@@ -141,7 +143,7 @@ def _start_mariadb() -> Server:
     program = _find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
     install = _find("mariadb-install-db", "/usr/bin/mariadb-install-db")
     if not program or not install:
-        raise Unavailable("MariaDB is not installed here. Run: make services")
+        raise UnavailableServerError("MariaDB is not installed here. Run: make services")
     owner = _unprivileged("mysql")
     folder = _folder(owner)
     data = f"{folder}/data"
@@ -166,11 +168,11 @@ def _start_mariadb() -> Server:
 
 
 def _start_postgres() -> Server:
-    newest = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=_version, reverse=True)
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     program = _find("postgres", *(f"{place}/postgres" for place in newest))
     install = _find("initdb", *(f"{place}/initdb" for place in newest))
     if not program or not install:
-        raise Unavailable("PostgreSQL is not installed here. Run: make services")
+        raise UnavailableServerError("PostgreSQL is not installed here. Run: make services")
     owner = _unprivileged("postgres")
     folder = _folder(owner)
     secret = Path(folder, "password")
@@ -207,19 +209,19 @@ def _serve(
         reason = log.read_text(errors="replace")[-2000:]
         if process.poll() is None or "ddress already in use" not in reason:
             server.close()
-            raise Unavailable(f"the private {kind} server does not answer:\n{reason}")
-    raise Unavailable(f"no free port for a private {kind} server")
+            raise UnavailableServerError(f"the private {kind} server does not answer:\n{reason}")
+    raise UnavailableServerError(f"no free port for a private {kind} server")
 
 
 def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with server.engine(server.admin).connect() as connection:
-                connection.execute(text("SELECT 1"))
-            return True
+            server.execute(server.admin, "SELECT 1")
         except DBAPIError:
             time.sleep(0.05)
+        else:
+            return True
     return False
 
 
@@ -257,7 +259,7 @@ def _run(command: list[str], owner: str | None, folder: str) -> None:
     if code:
         reason = log.read_text(errors="replace")[-2000:]
         shutil.rmtree(folder, ignore_errors=True)
-        raise Unavailable(f"{command[0]} failed ({code}):\n{reason}")
+        raise UnavailableServerError(f"{command[0]} failed ({code}):\n{reason}")
 
 
 def _stop(process: subprocess.Popen[bytes], folder: str) -> None:
@@ -287,11 +289,13 @@ def _unprivileged(preferred: str) -> str | None:
 
 
 def _find(name: str, *places: str) -> str | None:
-    return shutil.which(name) or next((place for place in places if os.access(place, os.X_OK)), None)
+    return shutil.which(name) or next(
+        (place for place in places if os.access(place, os.X_OK)), None
+    )
 
 
-def _version(place: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in Path(place).parent.name.split(".") if part.isdigit())
+def _version(place: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in place.parent.name.split(".") if part.isdigit())
 
 
 def _free_port() -> int:

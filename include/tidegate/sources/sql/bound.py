@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, tzinfo
+from decimal import Decimal
 
 from tidegate.errors import ConfigError
 from tidegate.fields import duration
@@ -18,7 +19,11 @@ from tidegate.types import TEMPORAL, ColumnType
 
 
 def observe(
-    clock: datetime, largest: object, lookback: str | int, type: ColumnType, zone: tzinfo
+    clock: datetime,
+    largest: Decimal | float | None,
+    lookback: str | int,
+    type: ColumnType,
+    zone: tzinfo,
 ) -> Observation:
     """The safe bound for a cursor of *type*, seen at *clock*.
 
@@ -33,7 +38,7 @@ def observe(
     if type.name in TEMPORAL:
         high = to_watermark(clock - duration(str(lookback)), type, zone)
     elif largest is not None:
-        high = Watermark(math.floor(largest) - int(lookback))  # type: ignore[arg-type]
+        high = Watermark(math.floor(largest) - int(lookback))
     return Observation(high, clock.isoformat(timespec="microseconds"))
 
 

@@ -1,4 +1,4 @@
-"""What the server's catalogue says: a table's columns and indexes, and what a stream misses there."""
+"""What a server's catalogue says of a table, and what a stream misses there."""
 
 from __future__ import annotations
 
@@ -124,9 +124,7 @@ def findings(
     return found
 
 
-def _unindexed(
-    where: str, table: Table, stream: Stream, quote: Callable[[str], str]
-) -> Finding:
+def _unindexed(where: str, table: Table, stream: Stream, quote: Callable[[str], str]) -> Finding:
     if table.view:
         return Finding(
             "warning",

@@ -72,7 +72,7 @@ def _needs_a_look(name: str, spec: Spec) -> bool:
 
 def _plain(values: Sequence[Any]) -> bool:
     """Arrow reads ``2024-01-01 12`` as noon; we do not."""
-    return all(len(value) not in {13} for value in values if value is not None)
+    return all(len(value) != 13 for value in values if value is not None)
 
 
 def _keepable(array: pa.Array) -> bool:
@@ -112,7 +112,7 @@ def distinct(array: pa.Array, raw: Sequence[Any], unfit: dict[int, UnfitError]) 
     if pa.types.is_binary(array.type):
         octets = {row: f"\0{raw[row]!r}".encode("utf-8", "surrogatepass") for row in unfit}
         return _replace(array, octets)
-    garbage = {row: f"\0{ascii(raw[row])}" for row in unfit}
+    garbage = {row: f"\0{raw[row]!a}" for row in unfit}
     return _replace(array.cast(pa.string()), garbage)
 
 

@@ -17,6 +17,11 @@ from tidegate.types import ColumnType
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 3
 
+SLOW = (
+    "It will be tried again; if it happens often, add an index, lower page_rows or raise "
+    "statement_timeout."
+)
+
 Clause = sa.ColumnElement[bool]
 
 
@@ -54,7 +59,9 @@ class Dialect(ABC):
         """Look *wanted* up (``table`` or ``schema.table``); else the names that exist."""
 
     @abstractmethod
-    def translate(self, error: BaseException, endpoint: Endpoint) -> TidegateError:
+    def translate(
+        self, error: BaseException, endpoint: Endpoint
+    ) -> TidegateError | UndecodableError:
         """A driver's error as one of ours, without secrets."""
 
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:

@@ -7,6 +7,7 @@ nothing: they also take text that spells the value, as a person who declares a t
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,14 @@ def _decode(value: bytes) -> str:
         raise UnfitError("not UTF-8", f"the octets {show(value)} are not UTF-8 text") from None
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _spells(value: Any, pattern: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
 def _bool(value: Any, spec: Spec) -> bool:
     if isinstance(value, bool):
         return value
@@ -118,9 +127,9 @@ def _bool(value: Any, spec: Spec) -> bool:
 
 
 def _int(value: Any, spec: Spec) -> int:
-    if spec.loose and isinstance(value, str) and _INTEGER.fullmatch(value):
+    if spec.loose and _spells(value, _INTEGER):
         value = int(value)
-    elif spec.loose and isinstance(value, Decimal) and value.is_finite() and value % 1 == 0:
+    if spec.loose and isinstance(value, Decimal) and value.is_finite() and value % 1 == 0:
         value = int(value)
     if not isinstance(value, int) or (isinstance(value, bool) and not spec.loose):
         raise _wrong(value, spec)
@@ -133,9 +142,7 @@ def _number(value: Any, spec: Spec) -> Decimal:
     """Any exact number. A REAL (SQLite keeps DECIMAL so) counts to its 15 sure digits."""
     if isinstance(value, float):
         value = Decimal(f"{value:.15g}")
-    elif isinstance(value, int) and not isinstance(value, bool):
-        value = Decimal(value)
-    elif isinstance(value, str) and spec.loose and _NUMBER.fullmatch(value):
+    elif _is_whole(value) or (spec.loose and _spells(value, _NUMBER)):
         value = Decimal(value)
     if not isinstance(value, Decimal):
         raise _wrong(value, spec)
@@ -160,15 +167,13 @@ def _numeric(value: Any, spec: Spec) -> str:
 
 
 def _float(value: Any, spec: Spec) -> float:
-    if spec.loose and isinstance(value, str) and _NUMBER.fullmatch(value):
+    if spec.loose and (isinstance(value, Decimal) or _spells(value, _NUMBER)):
         value = float(value)
-    elif isinstance(value, Decimal) and spec.loose:
-        value = float(value)
-    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53:
+    if _is_whole(value) and abs(value) <= 2**53:
         value = float(value)
     if not isinstance(value, float):
         raise _wrong(value, spec)
-    if value != value or value in {float("inf"), float("-inf")}:
+    if not math.isfinite(value):
         raise UnfitError("not finite", f"{value} is not a number; stores and JSON cannot keep it")
     return value
 
@@ -232,7 +237,7 @@ def _time(value: Any, spec: Spec) -> time:
     if isinstance(value, timedelta):
         if not timedelta(0) <= value < timedelta(days=1):
             raise UnfitError("out of range", f"{value} is not a time of day")
-        return (datetime.min + value).time()
+        return (datetime(1, 1, 1) + value).time()  # noqa: DTZ001 - only its time of day counts
     if isinstance(value, str) and (match := _TIME.fullmatch(value)):
         try:
             return time.fromisoformat(f"{_seconds(match[1])}.{(match[2] or '').ljust(6, '0')}")

@@ -20,7 +20,9 @@ Bound = datetime | date | int
 def earliest_local(moment: datetime, zone: tzinfo) -> datetime:
     """*moment* in *zone*, zone-less, by the smallest offset used there within a day."""
     moment = moment.astimezone(UTC)
-    offsets = [(moment + step).astimezone(zone).utcoffset() for step in (-AROUND, 0 * AROUND, AROUND)]
+    offsets = [
+        (moment + step).astimezone(zone).utcoffset() for step in (-AROUND, 0 * AROUND, AROUND)
+    ]
     return moment.replace(tzinfo=None) + min(offset for offset in offsets if offset is not None)
 
 

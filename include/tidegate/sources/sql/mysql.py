@@ -8,11 +8,20 @@ from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources.sql.catalogue import Index, Native, Table
-from tidegate.sources.sql.dialect import CONNECT_SECONDS, LOCK_SECONDS, Clause, Dialect, named, split
+from tidegate.sources.sql.dialect import (
+    CONNECT_SECONDS,
+    LOCK_SECONDS,
+    SLOW,
+    Clause,
+    Dialect,
+    named,
+    split,
+)
 from tidegate.types import ColumnType
 
 _TYPES = {
@@ -60,6 +69,7 @@ class MySQL(Dialect):
     row_values = False
     clock = "SELECT UTC_TIMESTAMP(6)"
 
+    @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
         arguments: dict[str, Any] = {
             "charset": "utf8mb4",
@@ -85,14 +95,18 @@ class MySQL(Dialect):
             hide_parameters=True,
         )
 
+    @override
     def prepare(self, connection: sa.Connection, timeout: float) -> None:
         connection.execute(sa.text("SET SESSION TRANSACTION READ ONLY"))
         if getattr(connection.dialect, "is_mariadb", False):
-            connection.execute(sa.text("SET SESSION max_statement_time = :limit"), {"limit": timeout})
+            connection.execute(
+                sa.text("SET SESSION max_statement_time = :limit"), {"limit": timeout}
+            )
         else:
             limit = {"limit": int(timeout * 1000)}
             connection.execute(sa.text("SET SESSION max_execution_time = :limit"), limit)
 
+    @override
     def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
         for schema, name in split(wanted):
             place = {"schema": schema, "table": name}
@@ -106,6 +120,7 @@ class MySQL(Dialect):
                 )
         return [row[0] for row in connection.execute(_TABLES)]
 
+    @override
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
         column: sa.ColumnElement[Any] = named(native.name)
         kind = native.declared.split("(")[0].split()[0]
@@ -115,6 +130,7 @@ class MySQL(Dialect):
             return sa.cast(column, sa.CHAR())
         return column
 
+    @override
     def ordered(self, native: Native) -> sa.ColumnElement[Any]:
         """ENUM and SET sort by number but compare as text; BIT the other way round."""
         column: sa.ColumnElement[Any] = named(native.name)
@@ -127,21 +143,25 @@ class MySQL(Dialect):
             return sa.cast(column, sa.Double())
         return column
 
+    @override
     def zone(self, native: Native, declared: tzinfo) -> tzinfo:
         """The session is in UTC, and TIMESTAMP follows the session."""
         return UTC if native.type.name == "timestamp" else declared
 
+    @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         """0000-00-00 is the number 0, and below every bound."""
         if native.type.name in {"date", "datetime", "timestamp"}:
             return [named(native.name) > sa.literal_column("0")]
         return []
 
+    @override
     def undated(self, native: Native, type: ColumnType) -> list[Clause]:
         if native.type.name in {"date", "datetime", "timestamp"}:
             return [named(native.name) == sa.literal_column("0")]
         return []
 
+    @override
     def translate(self, error: BaseException, endpoint: Endpoint) -> TidegateError:
         from tidegate.sources.sql.session import place
 
@@ -158,21 +178,22 @@ class MySQL(Dialect):
                 f"{where} has no database {endpoint.database!r} for the user {endpoint.user!r} "
                 f"({code}). Check the connection's schema and the user's rights."
             )
-        if code in _TIMEOUTS:
-            return UnavailableError(
-                f"{where} took too long ({code}): {text}. It will be tried again; if it happens "
-                "often, add an index, lower page_rows or raise statement_timeout."
-            )
-        if code in _GONE:
-            return ConfigError(f"{where}: {text} ({code}). Did someone change the table?")
         if "certificate" in text.lower() or "SSL" in text:
             return RefusedError(
                 f"{where}: no trusted TLS connection: {text}. Give ssl_ca in the connection's "
                 "extra fields, or insecure: true to do without."
             )
-        if code in _UNAVAILABLE or isinstance(error, OSError):
-            return UnavailableError(f"{where} does not answer ({code or 'network'}): {text}")
-        return RefusedError(f"{where} refused ({code}): {text}")
+        return _translate(code, where, text, lost=isinstance(error, OSError))
+
+
+def _translate(code: int, where: str, text: str, *, lost: bool) -> TidegateError:
+    if code in _TIMEOUTS:
+        return UnavailableError(f"{where} took too long ({code}): {text}. {SLOW}")
+    if code in _GONE:
+        return ConfigError(f"{where}: {text} ({code}). Did someone change the table?")
+    if code in _UNAVAILABLE or lost:
+        return UnavailableError(f"{where} does not answer ({code or 'network'}): {text}")
+    return RefusedError(f"{where} refused ({code}): {text}")
 
 
 def _tls(endpoint: Endpoint) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Driver rows → an Arrow page: data columns of declared types, and the four columns of bookkeeping."""
+"""Driver rows → an Arrow page: data columns of declared types, and bookkeeping."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class Pages:
         self._sorted = sorted(spec.column.name for spec in specs)
 
     def build(self, rows: Sequence[Sequence[Any]], *, data: bool = True) -> pa.Table:
-        """The page of *rows* (columns in the order of the specs); without *data*, bookkeeping only."""
+        """The page of *rows* (in the order of the specs); without *data*, bookkeeping only."""
         raw = list(zip(*rows, strict=True))[: len(self._specs)]
         found = [cells.convert(values, spec) for values, spec in zip(raw, self._specs, strict=True)]
-        arrays = {spec.column.name: array for spec, (array, _) in zip(self._specs, found, strict=True)}
-        unfit = {spec.column.name: why for spec, (_, why) in zip(self._specs, found, strict=True)}
-        values = {spec.column.name: values for spec, values in zip(self._specs, raw, strict=True)}
+        names = [spec.column.name for spec in self._specs]
+        values = dict(zip(names, raw, strict=True))
+        arrays = dict(zip(names, (array for array, _ in found), strict=True))
+        unfit = dict(zip(names, (why for _, why in found), strict=True))
         keys = self._keys(arrays, values, unfit)
         books = {
             "_key": keys,
@@ -64,9 +65,7 @@ class Pages:
             return parts[0]
         rows = zip(*(part.to_pylist() for part in parts), strict=True)
         joined = [
-            None
-            if None in row
-            else json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+            None if None in row else json.dumps(row, ensure_ascii=False, separators=(",", ":"))
             for row in rows
         ]
         return pa.array(joined, pa.string())

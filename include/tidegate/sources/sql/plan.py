@@ -1,4 +1,4 @@
-"""What a stream reads of a table: its columns with their types, and how each is fetched and sorted."""
+"""What a stream reads of a table: its columns, their types, how each is fetched and sorted."""
 
 from __future__ import annotations
 
@@ -119,5 +119,13 @@ def _select(
             items.append(ordered)
             place = len(items) - 1
         keys[name] = Key(ordered, place)
-    untyped = [sa.type_coerce(item, sa.types.NullType()) for item in items]
-    return sa.select(*untyped), keys
+    return sa.select().add_columns(*_labelled(items, names)), keys
+
+
+def _labelled(items: list[sa.ColumnElement[Any]], names: list[str]) -> list[sa.Label[Any]]:
+    """With names of their own: ORDER BY must find the column, not what was made of it."""
+    prefix = "item"
+    while any(name.startswith(prefix) for name in names):
+        prefix += "_"
+    untyped = (sa.type_coerce(item, sa.types.NullType()) for item in items)
+    return [item.label(f"{prefix}{number}") for number, item in enumerate(untyped)]

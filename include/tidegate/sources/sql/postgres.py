@@ -7,11 +7,21 @@ import ssl
 from typing import Any
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources.sql.catalogue import Index, Native, Table
-from tidegate.sources.sql.dialect import CONNECT_SECONDS, LOCK_SECONDS, Clause, Dialect, named, split
+from tidegate.sources.sql.dialect import (
+    CONNECT_SECONDS,
+    LOCK_SECONDS,
+    SLOW,
+    Clause,
+    Dialect,
+    UndecodableError,
+    named,
+    split,
+)
 from tidegate.sources.sql.fitting import Unread
 from tidegate.types import ColumnType
 
@@ -73,6 +83,7 @@ class PostgreSQL(Dialect):
     row_values = True
     clock = "SELECT pg_catalog.clock_timestamp()"
 
+    @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
         settings = {
             "TimeZone": "UTC",
@@ -99,10 +110,12 @@ class PostgreSQL(Dialect):
             hide_parameters=True,
         )
 
+    @override
     def prepare(self, connection: sa.Connection, timeout: float) -> None:
         """Values outside Python's calendar come as ``Unread`` instead of ending the read."""
         _guard(_driver(connection), _GUARDED)
 
+    @override
     def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
         for schema, name in split(wanted):
             found = connection.execute(_FIND, {"schema": schema or "", "table": name}).first()
@@ -121,6 +134,7 @@ class PostgreSQL(Dialect):
                 )
         return [row[0] for row in connection.execute(_TABLES)]
 
+    @override
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
         column: sa.ColumnElement[Any] = named(native.name)
         textual = native.type.name in {"string", "bytes"} and not native.loose
@@ -128,16 +142,19 @@ class PostgreSQL(Dialect):
             return sa.cast(column, sa.Text())
         return column
 
+    @override
     def text_compares(self, native: Native) -> bool:
         """A parameter without a type takes the column's."""
         return True
 
+    @override
     def bind(self, value: Any) -> sa.ColumnElement[Any]:
         """Text has no type until PostgreSQL gives it the column's; a float4 is one only so."""
         if isinstance(value, Unread):
             value = value.raw
         return super().bind(repr(value) if isinstance(value, float) else value)
 
+    @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         if native.type.name in _ENDLESS:
             return [named(native.name) > sa.literal_column("'-infinity'")]
@@ -145,6 +162,7 @@ class PostgreSQL(Dialect):
             return [named(native.name) < sa.literal_column("'NaN'")]
         return []
 
+    @override
     def undated(self, native: Native, type: ColumnType) -> list[Clause]:
         if native.type.name in _ENDLESS:
             return [named(native.name) == sa.literal_column("'-infinity'")]
@@ -152,31 +170,39 @@ class PostgreSQL(Dialect):
             return [named(native.name) == sa.literal_column("'NaN'")]
         return []
 
+    @override
     def lenient(self, connection: sa.Connection) -> bool:
-        """A database of encoding SQL_ASCII may hold any octets."""
+        """A database of encoding SQL_ASCII may hold any octets: fetch them as they are."""
+        _driver(connection).execute("SET client_encoding TO 'SQL_ASCII'")
         _guard(_driver(connection), _WORDS)
         return True
 
-    def translate(self, error: BaseException, endpoint: Endpoint) -> TidegateError:
+    @override
+    def translate(
+        self, error: BaseException, endpoint: Endpoint
+    ) -> TidegateError | UndecodableError:
         from tidegate.sources.sql.session import place
 
         where = f"{endpoint.name}: {place(endpoint, self.title)}"
         state = getattr(error, "sqlstate", None) or ""
         text = " ".join(endpoint.scrub(error).split())
+        if state == "22021":
+            return UndecodableError(text)
         if state == "57014":
-            return UnavailableError(
-                f"{where} took too long ({state}): {text}. It will be tried again; if it happens "
-                "often, add an index, lower page_rows or raise statement_timeout."
-            )
-        if state in {"42P01", "42703", "3F000"}:
-            return ConfigError(f"{where}: {text} ({state}). Did someone change the table?")
-        if state == "42501":
-            return RefusedError(f"{where}: {text} ({state}). Grant SELECT to {endpoint.user!r}.")
+            return UnavailableError(f"{where} took too long ({state}): {text}. {SLOW}")
         if state.startswith(_BUSY) or state == "55P03" or isinstance(error, OSError):
             return UnavailableError(f"{where} does not answer ({state or 'network'}): {text}")
         if state and not state.startswith(("28", "3D")):
-            return RefusedError(f"{where} refused ({state}): {text}")
+            return _refused(where, state, text, endpoint)
         return _unconnected(where, state, text, endpoint)
+
+
+def _refused(where: str, state: str, text: str, endpoint: Endpoint) -> TidegateError:
+    if state in {"42P01", "42703", "3F000"}:
+        return ConfigError(f"{where}: {text} ({state}). Did someone change the table?")
+    if state == "42501":
+        return RefusedError(f"{where}: {text} ({state}). Grant SELECT to {endpoint.user!r}.")
+    return RefusedError(f"{where} refused ({state}): {text}")
 
 
 def _unconnected(where: str, state: str, text: str, endpoint: Endpoint) -> TidegateError:
@@ -201,7 +227,9 @@ def _unconnected(where: str, state: str, text: str, endpoint: Endpoint) -> Tideg
 def _tls(endpoint: Endpoint) -> dict[str, Any]:
     """Verified TLS for other hosts, unless the connection says ``insecure``."""
     options = endpoint.options
-    passed = {key: str(options[key]) for key in ("sslrootcert", "sslcert", "sslkey") if key in options}
+    passed = {
+        key: str(options[key]) for key in ("sslrootcert", "sslcert", "sslkey") if key in options
+    }
     if socket := options.get("unix_socket"):
         passed["host"] = str(socket)
     if str(options.get("insecure", "")).lower() in {"1", "true", "yes"}:
@@ -244,7 +272,8 @@ def _guard(driver: Any, types: tuple[str, ...]) -> None:
 
             def load(self, data: Any) -> Any:
                 try:
-                    return self._load(data)
+                    value = self._load(data)
+                    return value.decode() if isinstance(value, bytes) else value
                 except UnicodeDecodeError:
                     return Unread(bytes(data), "not UTF-8")
                 except (DataError, ValueError, OverflowError):

@@ -121,8 +121,8 @@ class SqlSource:
         type, column = plan.type(by), plan.named(by)
         if type.name not in TEMPORAL:
             raise ConfigError(
-                f"{self._name}: backfill.by: {by!r} is of type {type}, windows need dates or times. "
-                "Name a column of that kind with backfill: {by: ...}"
+                f"{self._name}: backfill.by: {by!r} is of type {type}, but windows need dates or "
+                "times. Name a column of that kind with backfill: {by: ...}"
             )
         bind = self._session.dialect.bind
         since = self._bound(by, from_window(window.since, type, self._zone))
@@ -142,7 +142,9 @@ class SqlSource:
                 known.append(column.is_not(None))
         return [Slice((*where, *known), keys, unique), *without]
 
-    def _keys(self, first: str | None = None, names: Sequence[str] | None = None) -> tuple[Key, ...]:
+    def _keys(
+        self, first: str | None = None, names: Sequence[str] | None = None
+    ) -> tuple[Key, ...]:
         order = [first] if first else []
         order += self._stream.primary_key if names is None else names
         return tuple(self._plan.keys[name] for name in dict.fromkeys(order))

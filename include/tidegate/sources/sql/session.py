@@ -1,4 +1,4 @@
-"""One connection to a source: opened when needed, read-only, its driver's errors translated here."""
+"""One connection to a source: opened when needed, read-only; its driver's errors end here."""
 
 from __future__ import annotations
 
@@ -94,14 +94,9 @@ class Session:
         except NoSuchModuleError as error:
             raise ConfigError(f"{self.endpoint.name}: {error}") from None
         except DBAPIError as error:
-            raise self._ours(error.orig or error) from None
+            raise self.dialect.translate(error.orig or error, self.endpoint) from None
         except (sqlite3.Error, OSError) as error:
-            raise self._ours(error) from None
-
-    def _ours(self, error: BaseException) -> TidegateError | UndecodableError:
-        if "Could not decode to UTF-8" in str(error):  # SQLite's words
-            return UndecodableError("text that is not UTF-8")
-        return self.dialect.translate(error, self.endpoint)
+            raise self.dialect.translate(error, self.endpoint) from None
 
     def _fetch(
         self, connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundSelect[Any]

@@ -12,11 +12,20 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources.sql.catalogue import Index, Native, Table
-from tidegate.sources.sql.dialect import LOCK_SECONDS, Clause, Dialect, named, split
+from tidegate.sources.sql.dialect import (
+    LOCK_SECONDS,
+    SLOW,
+    Clause,
+    Dialect,
+    UndecodableError,
+    named,
+    split,
+)
 from tidegate.sources.sql.fitting import Unread
 from tidegate.sources.sql.moments import earliest_local
 from tidegate.types import TEMPORAL, ColumnType
@@ -34,7 +43,9 @@ _PARTS = (
     ("TEXT", "string"), ("BLOB", "bytes"), ("REAL", "float64"), ("FLOA", "float64"),
     ("DOUB", "float64"), ("UUID", "string"),
 )  # fmt: skip
-_FIND = sa.text("SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name = :table")
+_FIND = sa.text(
+    "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name = :table"
+)
 _TABLES = sa.text(
     "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
     " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
@@ -55,6 +66,7 @@ class SQLite(Dialect):
     row_values = True
     clock = "SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"
 
+    @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
         file = Path(str(endpoint.database)).absolute()
         if not file.is_file():
@@ -76,6 +88,7 @@ class SQLite(Dialect):
             "sqlite://", creator=connect, poolclass=sa.NullPool, hide_parameters=True
         )
 
+    @override
     def prepare(self, connection: sa.Connection, timeout: float) -> None:
         driver = _driver(connection)
         driver.execute("PRAGMA query_only = ON")
@@ -87,6 +100,7 @@ class SQLite(Dialect):
         event.listen(connection, "before_cursor_execute", start)
         driver.set_progress_handler(lambda: time.monotonic() > deadline[0], _STEPS)
 
+    @override
     def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
         for schema, name in split(wanted):
             if schema not in {None, "main"}:
@@ -99,20 +113,25 @@ class SQLite(Dialect):
                     schema,
                     found[0],
                     found[1] == "view",
-                    tuple(_native(row[0], row[1], nullable=_nullable(row, columns)) for row in columns),
+                    tuple(
+                        _native(row[0], row[1], nullable=_nullable(row, columns)) for row in columns
+                    ),
                     tuple(_indexes(connection, name, columns, found[2] or "")),
                 )
         return [row[0] for row in connection.execute(_TABLES)]
 
+    @override
     def bind(self, value: Any) -> sa.ColumnElement[Any]:
         if isinstance(value, Unread):  # text again, octet for octet
             return sa.cast(super().bind(value.raw), sa.Text())
         return super().bind(value)
 
+    @override
     def samples(self, type: ColumnType) -> bool:
         """Times are text, and may be written in several ways."""
         return type.name in TEMPORAL
 
+    @override
     def bound(self, moment: datetime | date | int, samples: Sequence[Any], zone: tzinfo) -> Any:
         """The shortest spelling of *moment*: no spelling of the same moment sorts below it."""
         if not isinstance(moment, datetime):
@@ -139,6 +158,7 @@ class SQLite(Dialect):
                 return moment.replace(tzinfo=None)
         return earliest_local(moment, zone)
 
+    @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         """Numbers sort below all text and octets above: no bound would ever reach them."""
         column: sa.ColumnElement[Any] = named(native.name)
@@ -146,12 +166,14 @@ class SQLite(Dialect):
             return [column >= _word("1000-"), column < _word(":")]
         return [column < _word("")]
 
+    @override
     def undated(self, native: Native, type: ColumnType) -> list[Clause]:
         column: sa.ColumnElement[Any] = named(native.name)
         if type.name in TEMPORAL:
             return [column < _word("1000-"), column >= _word(":")]
         return [column >= _word("")]
 
+    @override
     def lenient(self, connection: sa.Connection) -> bool:
         def decode(octets: bytes) -> str | Unread:
             try:
@@ -162,22 +184,20 @@ class SQLite(Dialect):
         _driver(connection).text_factory = decode
         return True
 
-    def translate(self, error: BaseException, endpoint: Endpoint) -> TidegateError:
+    @override
+    def translate(
+        self, error: BaseException, endpoint: Endpoint
+    ) -> TidegateError | UndecodableError:
         where = f"{endpoint.name}: SQLite file {endpoint.database}"
         text = endpoint.scrub(error)
+        if "Could not decode to UTF-8" in text:
+            return UndecodableError("text that is not UTF-8")
         if "interrupted" in text:
-            return UnavailableError(
-                f"{where}: a statement took too long. It will be tried again; if it happens often, "
-                "add an index, lower page_rows or raise statement_timeout."
-            )
+            return UnavailableError(f"{where} took too long. {SLOW}")
         if "no such table" in text or "no such column" in text:
             return ConfigError(f"{where}: {text}. Did someone change the table?")
-        if "locked" in text or "busy" in text:
-            return UnavailableError(f"{where} is busy: {text}")
-        if "not a database" in text or "malformed" in text:
-            return RefusedError(f"{where}: {text}. Check the connection's path.")
-        if isinstance(error, sqlite3.OperationalError) and "disk I/O" in text:
-            return UnavailableError(f"{where}: {text}")
+        if re.search("locked|busy|disk I/O", text):
+            return UnavailableError(f"{where} does not answer: {text}")
         return RefusedError(f"{where} refused: {text}. Check the path and who may read it.")
 
 
@@ -218,7 +238,7 @@ def _nullable(column: Any, columns: Sequence[Any]) -> bool:
 
 
 def _is_rowid(column: Any, columns: Sequence[Any]) -> bool:
-    """``INTEGER PRIMARY KEY``: the one key that is never NULL, and has no index beside the table."""
+    """``INTEGER PRIMARY KEY``: the one key that is never NULL; the table itself is its index."""
     keys = sum(bool(other[3]) for other in columns)
     return bool(column[3]) and keys == 1 and column[1].upper() == "INTEGER"
 
