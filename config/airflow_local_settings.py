@@ -21,11 +21,20 @@ __all__: list[str] = []
 _HEAVY = (
     "pandas",
     "pyarrow.compute",
+    "pyarrow.dataset",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
     "sqlalchemy",
-    "upath",
+    "upath.implementations.local",
     "tidegate.path",
+    "tidegate.describe",
+    "tidegate.clean.casting",
+    "tidegate.clean.expression",
+    "tidegate.pipeline.reader",
+    "tidegate.sources.sql.reading",
     "tidegate.store.store",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.decorators.short_circuit",
 )
 
 

@@ -175,6 +175,7 @@ def _stop(processes: Processes, screen: Screen) -> None:
         signal.signal(number, hurry)
     if processes.children:
         screen.begin("stopping everything that was started")
+        processes.end(airflow.CLIENTS)
         processes.stop()
         screen.done()
 

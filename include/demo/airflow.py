@@ -14,6 +14,8 @@ from demo.ports import HOST
 from demo.processes import Child, Processes
 
 USER = "admin"
+CLIENTS = ("airflow scheduler", "airflow triggerer")
+"""What talks to the API server until its end, and so should end before it."""
 
 
 def environment(places: Places, port: int, secrets: dict[str, str]) -> dict[str, str]:

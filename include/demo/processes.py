@@ -85,12 +85,24 @@ class Processes:
         roots = [os.getpid()] if self._adopts else [child.process.pid for child in self.children]
         return [pid for root in roots for pid, _, state in _descendants(root) if state != "Z"]
 
-    def stop(self, grace: float = 10) -> None:
-        """End them: politely, then less so; returns when no descendant is left.
+    def end(self, names: Sequence[str], grace: float = 6) -> None:
+        """Ask some to end while the others still serve them; wait for *grace* at most."""
+        chosen = [child.process for child in self.children if child.name in names]
+        self._signal([process.pid for process in chosen], signal.SIGTERM)
+        end = time.monotonic() + grace
+        while time.monotonic() < end and not self.hurry:
+            self._reap()
+            if all(process.poll() is not None for process in chosen):
+                return
+            time.sleep(0.05)
+
+    def stop(self, grace: float = 5) -> None:
+        """End them all: politely, then less so; returns when no descendant is left.
 
         Set *hurry* (from a signal handler) to be less polite at once.
         """
-        self._signal([child.process.pid for child in self.children], signal.SIGTERM)
+        left = [child.process for child in self.children if child.process.poll() is None]
+        self._signal([process.pid for process in left], signal.SIGTERM)
         if not self._gone(grace):
             self._signal(self.family(), signal.SIGTERM)
             if not self._gone(min(2.0, grace)):

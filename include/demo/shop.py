@@ -31,7 +31,7 @@ LATE_SHARE = 0.12
 LATE_SECONDS = (1.0, 6.0)
 """Longer than this no commit comes late; the pipeline file's lookback must cover it."""
 
-DIRTY_SHARE = 0.06
+DIRTY_SHARE = 0.03
 
 SCHEMA = """
 CREATE TABLE customers (

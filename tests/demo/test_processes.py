@@ -163,3 +163,17 @@ def test_a_passing_process_may_end_well_but_not_badly(tmp_path: Path) -> None:
     badly.process.wait()
     with pytest.raises(DiedError, match="badly"):
         processes.check()
+
+
+def test_some_can_be_ended_while_others_go_on(tmp_path: Path) -> None:
+    from demo.processes import Processes
+
+    processes = Processes(adopt=False)
+    waits = [sys.executable, "-c", "import time; time.sleep(600)"]
+    first = processes.start("client", waits, os.environ, tmp_path / "c.log")
+    second = processes.start("server", waits, os.environ, tmp_path / "s.log")
+    processes.end(["client"])
+    assert first.process.returncode == -signal.SIGTERM
+    assert second.process.poll() is None
+    processes.stop()
+    assert second.process.returncode == -signal.SIGTERM
