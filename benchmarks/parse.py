@@ -70,8 +70,11 @@ def main() -> None:
         }
         results = [measure(environment) for _ in range(5)]
     seconds = [result[0] for result in results]
-    print(f"50 streams, {results[0][1]} DAGs: median {statistics.median(seconds):.2f} s "
-          f"(min {min(seconds):.2f}, max {max(seconds):.2f}); heavy modules: {results[0][2]}")  # fmt: skip
+    middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+    print(
+        f"50 streams, {results[0][1]} DAGs: median {middle:.2f} s (min {low:.2f}, max {high:.2f})"
+    )
+    print(f"heavy modules: {results[0][2] or 'none'}")
 
 
 if __name__ == "__main__":

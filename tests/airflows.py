@@ -32,7 +32,10 @@ class Airflow:
             [sys.executable, str(REPOSITORY / "tests" / "airflow_supervisor.py"), str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PYTHONPATH": str(REPOSITORY / "include"), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
+            env={
+                "PYTHONPATH": str(REPOSITORY / "include"),
+                "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            },
             text=True,
         )
         if self._process.stdin is None or self._process.stdout is None:

@@ -116,7 +116,11 @@ def _check(options: Any) -> int:
         if options.names and file.name not in options.names:
             continue
         results += [
-            {"stream": f"{file.name}.{name}" if file.source else file.name, "level": "error", "message": str(error)}
+            {
+                "stream": f"{file.name}.{name}" if file.source else file.name,
+                "level": "error",
+                "message": str(error),
+            }
             for name, error in file.broken.items()
         ]
         for name, stream in file.streams.items():
@@ -190,7 +194,15 @@ def _status(options: Any) -> int:
         print(json.dumps({"streams": streams, "runs": runs}, indent=1, ensure_ascii=False))
         return DONE
     _table(
-        ["stream", "rows", "deleted", "duplicates", "quarantined", "watermark", "freshness_seconds"],
+        [
+            "stream",
+            "rows",
+            "deleted",
+            "duplicates",
+            "quarantined",
+            "watermark",
+            "freshness_seconds",
+        ],
         streams,
     )
     if runs:
@@ -216,7 +228,10 @@ def _compare(options: Any) -> int:
     if options.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
-        _table(["stream", "source_rows", "matched", "held", "missing", "stale", "extra", "agrees"], rows)
+        _table(
+            ["stream", "source_rows", "matched", "held", "missing", "stale", "extra", "agrees"],
+            rows,
+        )
     return DONE if all(result.agrees for result in results) else NO
 
 
@@ -252,9 +267,13 @@ def _schema(_: Any) -> int:
 
 def _table(columns: list[str], rows: list[dict[str, Any]]) -> None:
     cells = [[_cell(row[column]) for column in columns] for row in rows]
-    widths = [max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)]
+    widths = [
+        max([len(column), *(len(row[i]) for row in cells)]) for i, column in enumerate(columns)
+    ]
     for line in [columns, *cells]:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def _cell(value: Any) -> str:

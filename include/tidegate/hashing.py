@@ -39,10 +39,10 @@ def row_hashes(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     import pyarrow as pa
 
     blake2b = hashlib.blake2b
-    digests = [blake2b(text, digest_size=8).digest() for text in row_texts(table, columns).to_pylist()]
-    return pa.Array.from_buffers(
-        pa.int64(), len(digests), [None, pa.py_buffer(b"".join(digests))]
-    )
+    digests = [
+        blake2b(text, digest_size=8).digest() for text in row_texts(table, columns).to_pylist()
+    ]
+    return pa.Array.from_buffers(pa.int64(), len(digests), [None, pa.py_buffer(b"".join(digests))])
 
 
 def _as_binary(column: pa.ChunkedArray) -> pa.ChunkedArray:

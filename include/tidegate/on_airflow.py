@@ -257,7 +257,7 @@ class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]
 
     name = "Staged data"
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """The page of the plugin; it asks for the same permission as the task itself."""
         from urllib.parse import quote
 
