@@ -35,12 +35,13 @@ def _entities(script: Script, records: Records, entity: Entity, cursor: str | No
     pieces = {"ref": ref, "order": order, "facts": facts, "json": _json(script, records, entity)}
     script.run("DROP TABLE IF EXISTS {facts}", pieces)
     script.run(_FACTS, pieces)
+    script.measure(facts)
     script.values["type"] = entity.type
     for name in entity.named:
         old, new = _member(script, "e"), _member(script, "f")
         script.run(_OUTDATED, {**pieces, "old": old, "new": new}, name=name)
-    script.run(_DESCRIBE, pieces)
     script.run(_VANISH, pieces)
+    script.run(_DESCRIBE, pieces)
     script.run("DROP TABLE {facts}", pieces)
 
 

@@ -21,6 +21,10 @@ from tidegate.store.sqltext import Script
 from tidegate.store.tables import Records
 
 
+MANY = 10_000
+"""Rows after whose change the planner's knowledge of a table is worth renewing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
     """How many staged rows met which fate; they add up to the rows staged."""
@@ -38,6 +42,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     names = {"current": records.current, "history": records.history, "stage": records.stage}
     script = Script(connection, names, {"seq": seq})
     repeated = script.run(_KEEP_LAST)
+    script.measure(script.quote(records.stage))
     script.run(_CLASSIFY)
     columns = {
         "values": script.columns(records.values),
@@ -49,7 +54,8 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
         ),
     }
     script.run(_SUPERSEDE, columns)
-    script.run(_UPSERT, columns)
+    if script.run(_UPSERT, columns) >= MANY:
+        script.measure(script.quote(records.current))
     script.run(_TOUCH)
     doubles = 0
     if records.marks:
