@@ -264,7 +264,7 @@ def _run(command: list[str], owner: str | None, folder: str) -> None:
 
 def _stop(process: subprocess.Popen[bytes], folder: str) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGINT if "postgres" in str(process.args) else signal.SIGTERM)
+        process.send_signal(signal.SIGQUIT if "postgres" in str(process.args) else signal.SIGTERM)
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

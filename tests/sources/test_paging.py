@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from services import Server
-from sources.tables import STAMP, insert, keys, pull, stream
 from sqlalchemy import event
 
+from services import Server
+from sources.tables import STAMP, insert, keys, pull, stream
 from tidegate.sources import open_source
 
 SEEDS = range(6)
@@ -21,10 +21,10 @@ MOMENTS = [f"2024-01-01 00:00:{second:02d}.{part}" for second in range(3) for pa
 
 def make(server: Server, columns: str, *more: str) -> Any:
     endpoint = server.fresh()
-    stamp = STAMP[server.kind]
+    columns = columns.replace("changed STAMP", f"changed {STAMP[server.kind]}")
     server.execute(
         endpoint,
-        f"CREATE TABLE orders ({columns.replace('STAMP', stamp)})",
+        f"CREATE TABLE orders ({columns})",
         "CREATE INDEX by_changed ON orders (changed)",
         *more,
     )
@@ -147,14 +147,8 @@ def test_enums_sort_by_number_and_still_lose_nothing(mariadb: Server) -> None:
     rows = [{"id": word, "changed": "2024-01-01"} for word in "zamb"]
     insert(mariadb, endpoint, "orders", rows)
     for page_rows in (1, 2, 3):
-        assert (
-            sorted(pull(endpoint, stream(page_rows=page_rows)), key=str)
-            == sorted(pull(endpoint, stream()), key=str)
-            or page_rows
-        )
-        assert sorted(filter(None, keys(pull(endpoint, stream(page_rows=page_rows))))) == list(
-            "abmz"
-        )
+        found = keys(pull(endpoint, stream(page_rows=page_rows)))
+        assert sorted(filter(None, found)) == list("abmz")
 
 
 @pytest.mark.parametrize(

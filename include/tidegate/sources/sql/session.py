@@ -66,8 +66,9 @@ class Session:
         return self.dialect.read_clock(self.scalar(sa.text(self.dialect.clock)))
 
     def quoted(self, name: str) -> str:
-        """An identifier, quoted if need be."""
-        return self.connection.dialect.identifier_preparer.quote(name)
+        """An identifier for a person to paste, quoted if need be."""
+        preparer = self.connection.dialect.identifier_preparer
+        return preparer.quote(name.replace("%", "\0")).replace("\0", "%")
 
     def close(self) -> None:
         """Give the connection back; never raises on a broken one."""

@@ -1,0 +1,148 @@
+"""The session at the source: read-only, in UTC, bounded in time, over verified TLS."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from services import Server
+from sources.tables import STAMP, pull, stream
+from tidegate.connections import Endpoint
+from tidegate.errors import RefusedError, UnavailableError
+from tidegate.sources import open_source
+from tidegate.sources.sql import mysql, postgres
+from tidegate.sources.sql.session import Session
+
+
+@pytest.fixture
+def shop(sql_server: Server) -> Endpoint:
+    endpoint = sql_server.fresh()
+    sql_server.execute(
+        endpoint,
+        f"CREATE TABLE orders (id INTEGER PRIMARY KEY, changed {STAMP[sql_server.kind]} NOT NULL)",
+        "CREATE INDEX by_changed ON orders (changed)",
+        "INSERT INTO orders VALUES (1, '2024-01-01')",
+    )
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT INTO orders VALUES (2, '2024-01-01')", "DELETE FROM orders", "DROP TABLE orders"],
+)
+def test_nothing_can_be_written_through_it(
+    shop: Endpoint, sql_server: Server, statement: str
+) -> None:
+    session = Session(shop, 5)
+    with pytest.raises(DBAPIError, match=r"(?i)read.?only"):
+        session.connection.execute(sa.text(statement))
+    session.close()
+    assert len(pull(shop, stream())) == 1
+
+
+def test_its_time_zone_is_utc_whatever_the_servers(sql_server: Server, shop: Endpoint) -> None:
+    question = {
+        "mysql": "SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), NOW())",
+        "postgres": "SELECT EXTRACT(TIMEZONE FROM now())",
+        "sqlite": "SELECT 0",
+    }
+    session = Session(shop, 5)
+    assert session.scalar(sa.text(question[sql_server.kind])) == 0
+    session.close()
+
+
+@pytest.mark.parametrize("name", ["mariadb", "postgres"])
+def test_a_page_that_takes_too_long_is_ended(name: str, request: pytest.FixtureRequest) -> None:
+    server: Server = request.getfixturevalue(name)
+    shop = server.fresh()
+    nap = {"mysql": "SLEEP(20)", "postgres": "pg_sleep(20)::text"}[server.kind]
+    server.execute(
+        shop,
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed DATE NOT NULL)",
+        "INSERT INTO orders VALUES (1, '2024-01-01'), (2, '2024-01-01')",
+        f"CREATE VIEW slow AS SELECT id, changed, {nap} AS nap FROM orders",
+    )
+    with pytest.raises(UnavailableError, match="took too long"):
+        pull(shop, stream(table="slow", statement_timeout="0.2s"))
+
+
+def test_a_long_statement_on_sqlite_is_ended(sqlite: Server) -> None:
+    shop = sqlite.fresh()
+    sqlite.execute(
+        shop,
+        "CREATE VIEW slow AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) "
+        "SELECT id, '2024-01-01' AS changed FROM n WHERE id < 0",
+    )
+    spec = stream(table="slow", types={"id": "int64", "changed": "date"}, statement_timeout="0.2s")
+    with pytest.raises(UnavailableError, match="took too long"):
+        pull(shop, spec)
+
+
+@pytest.mark.parametrize("name", ["mariadb", "postgres"])
+def test_a_locked_table_makes_it_wait_a_few_seconds_only(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(name)
+    shop = server.fresh()
+    server.execute(
+        shop,
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed DATE NOT NULL)",
+        "CREATE INDEX by_changed ON orders (changed)",
+    )
+    lock = {"mysql": "LOCK TABLES orders WRITE", "postgres": "LOCK TABLE orders"}[server.kind]
+    with server.engine(shop).connect() as other:
+        other.execute(sa.text(lock))
+        with pytest.raises(UnavailableError):
+            pull(shop, stream())
+
+
+def test_a_lost_connection_is_unavailable(mariadb: Server) -> None:
+    shop = mariadb.fresh()
+    mariadb.execute(
+        shop,
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed DATE NOT NULL, KEY (changed))",
+        "INSERT INTO orders VALUES (1, '2024-01-01'), (2, '2024-01-01')",
+    )
+    with open_source(shop, stream(page_rows=1), "shop.orders") as source:
+        pages = source.pull(1, None, None)
+        next(pages)
+        me = source._session.scalar(sa.text("SELECT CONNECTION_ID()"))  # type: ignore[attr-defined]
+        mariadb.execute(shop, f"KILL {me}")
+        with pytest.raises(UnavailableError, match="does not answer"):
+            next(pages)
+
+
+REMOTE = Endpoint("shop", "mysql", "db.example.com", 3306, "etl", "secret", "shop")
+
+
+def test_tls_is_verified_for_other_hosts_unless_declared_insecure() -> None:
+    context = mysql._tls(REMOTE)["ssl"]
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname is True
+    assert postgres._tls(REMOTE)["sslmode"] == "verify-full"
+    open_door = replace(REMOTE, options={"insecure": "true"})
+    assert mysql._tls(open_door) == {}
+    assert postgres._tls(open_door) == {"sslmode": "prefer"}
+    own = replace(REMOTE, options={"sslrootcert": "/ca.pem"})
+    assert postgres._tls(own) == {"sslrootcert": "/ca.pem", "sslmode": "verify-full"}
+    here = replace(REMOTE, host="127.0.0.1")
+    assert mysql._tls(here) == {}
+
+
+@pytest.mark.parametrize("name", ["mariadb", "postgres"])
+def test_a_server_without_tls_is_refused_when_tls_is_wanted(
+    name: str, request: pytest.FixtureRequest, tmp_path: Any
+) -> None:
+    server: Server = request.getfixturevalue(name)
+    authority = ssl.get_default_verify_paths().cafile
+    if not authority:
+        pytest.skip("no certificate authorities are installed here")
+    options = {"ssl_ca": authority, "sslrootcert": authority}
+    endpoint = replace(server.fresh(), options=options)
+    with pytest.raises(RefusedError, match="no trusted TLS connection"):
+        pull(endpoint, stream())
