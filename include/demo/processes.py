@@ -96,7 +96,7 @@ class Processes:
                 return
             time.sleep(0.05)
 
-    def stop(self, grace: float = 5) -> None:
+    def stop(self, grace: float = 2.5) -> None:
         """End them all: politely, then less so; returns when no descendant is left.
 
         Set *hurry* (from a signal handler) to be less polite at once.
@@ -105,7 +105,7 @@ class Processes:
         self._signal([process.pid for process in left], signal.SIGTERM)
         if not self._gone(grace):
             self._signal(self.family(), signal.SIGTERM)
-            if not self._gone(min(2.0, grace)):
+            if not self._gone(min(1.0, grace)):
                 while not self._gone(0.2, impatient=False):
                     self._signal(self.family(), signal.SIGKILL)
         for child in self.children:
