@@ -57,6 +57,8 @@ class Airflow:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait(60)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _log_in(self) -> None:
         token = self.call("POST", "/auth/token", {"username": "admin", "password": self.password})

@@ -110,18 +110,16 @@ FROM {stage} AS s
 WHERE s._key = {current}._key AND s._action = 'same' AND s._token > {current}._token
 """
 
-_FIRST = """(
-  {current}._deleted = false AND EXISTS (
-    SELECT 1 FROM {current} AS o
-    WHERE o._same = {current}._same AND o._deleted = false
-      AND (length(o._key), o._key) < (length({current}._key), {current}._key)))"""
-
-_MARK = f"""
-UPDATE {{current}} SET _duplicate = NOT _duplicate, _seq = :seq
-WHERE _same IN (
-    SELECT _same FROM {{stage}} WHERE _action IN ('insert', 'update', 'delete')
-    UNION SELECT _same FROM {{history}} WHERE _seq_to = :seq)
-  AND _duplicate <> {_FIRST}
+_MARK = """
+UPDATE {current} SET _duplicate = ranked.again, _seq = :seq
+FROM (
+  SELECT _key, _deleted = false AND row_number() OVER (
+    PARTITION BY _same, _deleted ORDER BY length(_key), _key) > 1 AS again
+  FROM {current} WHERE _same IN (
+    SELECT _same FROM {stage} WHERE _action IN ('insert', 'update', 'delete')
+    UNION SELECT _same FROM {history} WHERE _seq_to = :seq)
+) AS ranked
+WHERE ranked._key = {current}._key AND {current}._duplicate <> ranked.again
 """
 
 _COUNT_MARKED = """
