@@ -28,7 +28,8 @@ CREATE TABLE orders (
   KEY (updated_at))
 """
 FILL = """
-INSERT INTO orders SELECT seq, MOD(seq, 50000), CONCAT('SKU-', LPAD(MOD(seq, 9999), 5, '0')), 1 + MOD(seq, 48),
+INSERT INTO orders
+SELECT seq, MOD(seq, 50000), CONCAT('SKU-', LPAD(MOD(seq, 9999), 5, '0')), 1 + MOD(seq, 48),
   ROUND((MOD(seq, 199000)) / 100, 2), ELT(1 + MOD(seq, 4), 'new', ' Paid', 'SHIPPED', 'done'),
   IF(MOD(seq, 3) = 0, NULL, CONCAT('note ', seq)), '2026-01-01' + INTERVAL seq MICROSECOND,
   '2026-01-01' + INTERVAL seq * 10 MICROSECOND FROM seq_1_to_{rows}

@@ -58,8 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--connect", action="store_true", help="also ask the sources")
     run = add("run", _run, "pull, clean, validate and load one stream")
     run.add_argument("stream", help="source.stream")
-    run.add_argument("--from", dest="since", type=_moment, help="read a window: from this time …")
-    run.add_argument("--to", dest="until", type=_moment, help="… until this one (not included)")
+    run.add_argument(
+        "--from", dest="since", type=datetime.fromisoformat, help="read a window: from this time …"
+    )
+    run.add_argument(
+        "--to", dest="until", type=datetime.fromisoformat, help="… until this one (not included)"
+    )
     run.add_argument("--full", action="store_true", help="read everything, from the first row")
     status = add("status", _status, "show every stream: rows, quarantine, watermark, freshness")
     status.add_argument("stream", nargs="?", help="only this one, with its last runs")
@@ -74,13 +78,6 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("--home", type=Path, help="where the suites are; default: TIDEGATE_HOME")
     add("schema", _schema, "print the JSON Schema of pipeline files")
     return parser
-
-
-def _moment(text: str) -> str:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _files(options: Any) -> list[PipelineFile]:
@@ -165,7 +162,7 @@ def _run(options: Any) -> int:
     if (options.since is None) != (options.until is None) or (options.full and options.since):
         raise ConfigError("run: give --from and --to together, or --full, or none of them.")
     mode = Mode.FULL if options.full else Mode.WINDOW if options.since else Mode.INCREMENT
-    window = Window(options.since, options.until) if options.since else None
+    window = Window.between(options.since, options.until) if options.since else None
     run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:8]}"
     report = describe.report(path.run(job, Request(job.full_name, run_id, mode, window)))
     if options.json:

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+
+from tidegate.errors import ConfigError
 
 BOOKKEEPING = ("_key", "_token", "_source_hash", "_held")
 
@@ -52,10 +55,23 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A half-open range of cursor values, as ISO 8601 UTC text: from ≤ cursor < until."""
+    """A half-open range of cursor values, as ISO 8601 UTC text: since ≤ cursor < until."""
 
     since: str
     until: str
+
+    @classmethod
+    def between(cls, since: datetime, until: datetime) -> Window:
+        """Times without a zone are UTC; raises ConfigError when nothing lies between."""
+        texts = [
+            (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            .astimezone(UTC)
+            .isoformat(timespec="microseconds")
+            for moment in (since, until)
+        ]
+        if texts[0] >= texts[1]:
+            raise ConfigError(f"the window from {since} until {until} is empty.")
+        return cls(*texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ or file that is wrong becomes a DAG tagged ``broken`` that shows its message.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,7 +49,6 @@ RETRIES = ExceptionRetryPolicy(
     ]
 )
 INTERVALS = {"hour": "0 * * * *", "day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
-STEPS = ("pull", "clean", "validate", "load")
 
 
 def build_dags(folder: Path | None = None) -> dict[str, DAG]:
@@ -215,22 +215,14 @@ def _request(job: Job) -> Request:
                 f"{ti.dag_id}: this run has no data interval. Use Trigger → Backfill, or trigger "
                 f"{job.full_name} with mode 'window'."
             )
-        return replace(request, mode=Mode.WINDOW, window=Window(_iso(since), _iso(until)))
+        return replace(request, mode=Mode.WINDOW, window=Window.between(since, until))
     mode = Mode(params["mode"])
     if mode is not Mode.WINDOW:
         return replace(request, mode=mode)
     if not params["from"] or not params["until"]:
         raise ConfigError(f"{ti.dag_id}: mode 'window' needs both 'from' and 'until'.")
     since, until = (datetime.fromisoformat(params[name]) for name in ("from", "until"))
-    if since >= until:
-        raise ConfigError(f"{ti.dag_id}: the window is empty: from {since} until {until}.")
-    return replace(request, mode=mode, window=Window(_iso(since), _iso(until)))
-
-
-def _iso(moment: datetime) -> str:
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    return replace(request, mode=mode, window=Window.between(since, until))
 
 
 def _staged(brief: dict[str, Any]) -> Increment:
@@ -267,7 +259,8 @@ class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]
 
 def _broken(name: str, file: PipelineFile, error: ConfigError) -> DAG:
     """A stream that cannot run, shown where people look for it."""
-    full_name = name if name == file.name else f"{file.name}.{name}"
+    full_name = name if file.source is None else f"{file.name}.{name}"
+    full_name = re.sub(r"[^\w.-]", "_", full_name)
     with DAG(
         full_name,
         schedule=None,
@@ -279,7 +272,6 @@ def _broken(name: str, file: PipelineFile, error: ConfigError) -> DAG:
 
         @task
         def explain() -> None:
-            """Fail with the message."""
             raise ConfigError(str(error))
 
         explain()
@@ -287,7 +279,7 @@ def _broken(name: str, file: PipelineFile, error: ConfigError) -> DAG:
 
 
 def _housekeeping() -> DAG:
-    """Removes staged data that nobody needs any more."""
+    """Removes the folders of old runs."""
     with DAG(
         "tidegate.janitor",
         schedule="17 3 * * *",
@@ -300,7 +292,6 @@ def _housekeeping() -> DAG:
 
         @task
         def sweep() -> int:
-            """Remove the folders of old runs; returns how many."""
             from tidegate import stage
 
             return stage.sweep()

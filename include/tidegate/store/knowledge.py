@@ -11,7 +11,7 @@ from __future__ import annotations
 from sqlalchemy.engine import Connection
 
 from tidegate.pipeline.models import Entity, Load, Relation
-from tidegate.store.sqltext import Script
+from tidegate.store.sqltext import MANY, Script
 from tidegate.store.tables import OPEN, Records
 
 
@@ -35,13 +35,14 @@ def _entities(script: Script, records: Records, entity: Entity, cursor: str | No
     pieces = {"ref": ref, "order": order, "facts": facts, "json": _json(script, records, entity)}
     script.run("DROP TABLE IF EXISTS {facts}", pieces)
     script.run(_FACTS, pieces)
-    script.measure(facts)
+    script.lead(facts, "key")
     script.values["type"] = entity.type
     for name in entity.named:
         old, new = _member(script, "e"), _member(script, "f")
         script.run(_OUTDATED, {**pieces, "old": old, "new": new}, name=name)
     script.run(_VANISH, pieces)
-    script.run(_DESCRIBE, pieces)
+    if script.run(_DESCRIBE, pieces) >= MANY:
+        script.measure("entity")
     script.run("DROP TABLE {facts}", pieces)
 
 
@@ -53,7 +54,8 @@ def _relations(script: Script, load: Load, relation: Relation) -> None:
     }
     values = {"type": relation.type, "from_type": start.type, "to_type": end.type}
     script.run(_CLOSE, pieces, **values)
-    script.run(_CONNECT, pieces, **values)
+    if script.run(_CONNECT, pieces, **values) >= MANY:
+        script.measure("relation")
 
 
 def _json(script: Script, records: Records, entity: Entity) -> str:

@@ -17,12 +17,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from tidegate.store.sqltext import Script
+from tidegate.store.sqltext import MANY, Script
 from tidegate.store.tables import Records
-
-
-MANY = 10_000
-"""Rows after whose change the planner's knowledge of a table is worth renewing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     names = {"current": records.current, "history": records.history, "stage": records.stage}
     script = Script(connection, names, {"seq": seq})
     repeated = script.run(_KEEP_LAST)
-    script.measure(script.quote(records.stage))
+    script.lead(script.quote(records.stage), "_key")
     script.run(_CLASSIFY)
     columns = {
         "values": script.columns(records.values),

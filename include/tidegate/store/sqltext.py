@@ -9,6 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, CursorResult
 
+MANY = 10_000
+"""Rows after whose change the planner's knowledge of a table is worth renewing."""
+
 
 @dataclass
 class Script:
@@ -44,6 +47,12 @@ class Script:
         """Let the planner count *table* (quoted) now: what it believes of new rows is far off."""
         if self.connection.dialect.name == "postgresql":
             self.connection.exec_driver_sql(f"ANALYZE {table}")
+
+    def lead(self, table: str, column: str) -> None:
+        """Give the new temporary *table* (quoted) an index, so that no plan over it can be bad."""
+        if self.connection.dialect.name == "postgresql":
+            self.connection.exec_driver_sql(f"CREATE INDEX ON {table} ({column})")
+            self.measure(table)
 
     def _execute(
         self, template: str, fragments: Mapping[str, str], values: Mapping[str, Any]
