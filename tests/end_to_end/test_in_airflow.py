@@ -1,0 +1,238 @@
+"""A source in the real Airflow: runs, forms, links, assets, pools, broken files, secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pymysql
+import pytest
+
+import services
+from airflows import Airflow
+from tidegate.connections import Endpoint
+
+SECRET = "p@ss/W0rd+x!yz"
+SHOP = """\
+connection: shop_db
+pool: shop_pool
+pool_slots: 3
+defaults: {schedule: 1h, lookback: 1s, retries: 1, retry_delay: 1s}
+streams:
+  orders:
+    table: orders
+    primary_key: id
+    cursor: updated_at
+    expect:
+      - expect_column_values_to_be_between: {column: total, min_value: 0}
+    load:
+      entities:
+        - {type: Order, key: id, attributes: [total]}
+  misspelt:
+    table: orders
+    primary_key: id
+    curser: updated_at
+"""
+BROKEN = {
+    "torn": "connection: [unclosed",
+    "empty": "",
+    "no_connection": "streams: {a: {table: t, primary_key: id, cursor: u}}",
+    "twice": "connection: x\nconnection: y\nstreams: {}",
+    "secret_inside": "connection: mysql://root:hunter2@db/shop\nstreams: {}",
+    "tagged": "connection: !!python/object:os.system x\nstreams: {}",
+    "wrong_step": "connection: x\nstreams: {a: {table: t, primary_key: id, cursor: u, "
+    "clean: [{trimm: [name]}]}}",
+    "wrong_expectation": "connection: x\nstreams: {a: {table: t, primary_key: id, cursor: u, "
+    "expect: [{expect_column_values_to_be_nul: {column: a}}]}}",
+    "wrong_schedule": "connection: x\nstreams: {a: {table: t, primary_key: id, cursor: u, "
+    "schedule: often}}",
+    "wrong_relation": "connection: x\nstreams: {a: {table: t, primary_key: id, cursor: u, "
+    "load: {relations: [{type: HAS, from: Ordr, to: Nothing}]}}}",
+}
+
+
+@pytest.fixture(scope="module")
+def shop(mariadb: services.Server) -> Endpoint:
+    endpoint = mariadb.fresh()
+    mariadb.execute(
+        endpoint,
+        "CREATE TABLE orders (id BIGINT PRIMARY KEY, total DECIMAL(12,2), "
+        "updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) "
+        "ON UPDATE CURRENT_TIMESTAMP(6), KEY (updated_at))",
+        "INSERT INTO orders (id, total) VALUES (1, 10.00), (2, -1.00), (3, 30.00)",
+    )
+    return endpoint
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("airflow")
+
+
+@pytest.fixture(scope="module")
+def airflow(shop: Endpoint, mariadb: services.Server, folder: Path) -> Iterator[Airflow]:
+    files = folder / "files"
+    files.mkdir()
+    (files / "shop.yaml").write_text(SHOP, encoding="utf-8")
+    for name, text in BROKEN.items():
+        (files / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (files / "locked_out.yaml").write_text(
+        SHOP.replace("shop_db", "locked_out").replace("  misspelt", "  misspelt_too"),
+        encoding="utf-8",
+    )
+    wrong = f"mysql://nobody:{quote(SECRET, safe='')}@{shop.host}:{shop.port}/{shop.database}"
+    opened = Airflow(
+        folder,
+        files,
+        {
+            "AIRFLOW_CONN_SHOP_DB": mariadb.uri(shop),
+            "AIRFLOW_CONN_LOCKED_OUT": wrong,
+            "AIRFLOW_CONN_TIDEGATE_STORE": json.dumps(
+                {"conn_type": "sqlite", "schema": str(folder / "store.db")}
+            ),
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+        },
+    )
+    try:
+        opened.wait_for_dags("shop.orders", "locked_out.orders", *BROKEN_IDS)
+        for dag in ("shop.orders", "shop.orders.backfill", "locked_out.orders"):
+            opened.pause(dag, paused=False)
+        yield opened
+    finally:
+        opened.close()
+
+
+WHOLE = {"torn", "empty", "no_connection", "twice", "secret_inside", "tagged"}
+BROKEN_IDS = [*sorted(n if n in WHOLE else f"{n}.a" for n in BROKEN), "shop.misspelt"]
+
+
+def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(f"file:{folder / 'store.db'}?mode=ro", uri=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_broken_files_are_shown_with_their_message_and_good_streams_live(airflow: Airflow) -> None:
+    dags = airflow.dags()
+    for name in BROKEN_IDS:
+        assert "broken" in {tag["name"] for tag in dags[name]["tags"]}, name
+        doc = airflow.call("GET", f"/api/v2/dags/{name}/details")["doc_md"]
+        assert ".yaml" in doc
+        assert "hunter2" not in doc
+    assert "broken" not in {tag["name"] for tag in dags["shop.orders"]["tags"]}
+    errors = airflow.call("GET", "/api/v2/importErrors")["import_errors"]
+    assert errors == []
+
+
+def test_a_run_loads_and_tells_the_asset(airflow: Airflow, folder: Path) -> None:
+    run = airflow.trigger("shop.orders")
+    assert airflow.outcome("shop.orders", run) == "success"
+    assert stored(folder, "SELECT _key FROM shop__orders ORDER BY 1") == [("1",), ("3",)]
+    assert stored(folder, "SELECT key FROM tidegate_quarantine") == [("2",)]
+    assets = airflow.call("GET", "/api/v2/assets", name_pattern="shop.orders")["assets"]
+    number = assets[0]["id"]
+    events = airflow.call("GET", "/api/v2/assets/events", asset_id=number)["asset_events"]
+    assert events[0]["extra"]["inserted"] == 2
+    assert events[0]["extra"]["quarantined"] == 1
+    mirrored = airflow.call("GET", f"/api/v2/assets/{number}/state-store/watermark")
+    watermark = stored(folder, "SELECT watermark FROM tidegate_stream")[0][0]
+    assert json.loads(watermark)["cursor"] in json.dumps(mirrored)
+
+
+def test_the_staged_data_page_asks_for_airflows_login(airflow: Airflow) -> None:
+    run = airflow.trigger("shop.orders", mode="full")
+    assert airflow.outcome("shop.orders", run) == "success"
+    path = f"/api/v2/dags/shop.orders/dagRuns/{run}/taskInstances/validate/links"
+    link = airflow.call("GET", path)["extra_links"]["Staged data"]
+    assert link.startswith("/tidegate/staged/shop.orders/")
+    assert httpx.get(airflow.address + link).status_code == 401
+    page = httpx.get(airflow.address + link, headers={"Authorization": f"Bearer {airflow.token}"})
+    assert page.status_code == 200
+    assert "expect_column_values_to_be_between" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    missing = link.replace("validate", "nothing")
+    answer = httpx.get(
+        airflow.address + missing, headers={"Authorization": f"Bearer {airflow.token}"}
+    )
+    assert answer.status_code == 404
+
+
+def test_with_nothing_new_the_rest_is_skipped(airflow: Airflow, folder: Path) -> None:
+    def idle() -> dict[str, Any] | None:
+        run = airflow.trigger("shop.orders")
+        assert airflow.outcome("shop.orders", run) == "success"
+        tasks = airflow.tasks("shop.orders", run)
+        return tasks if tasks["load"]["state"] == "skipped" else None
+
+    tasks = airflow.wait("a run with nothing new", idle)
+    states = {name: task["state"] for name, task in tasks.items()}
+    assert states == {
+        "pull": "success", "clean": "skipped", "validate": "skipped", "load": "skipped",
+    }  # fmt: skip
+    assert stored(folder, "SELECT count(*) FROM shop__orders") == [(2,)]
+
+
+def test_the_form_reads_windows_and_everything(airflow: Airflow, folder: Path) -> None:
+    before = stored(folder, "SELECT watermark FROM tidegate_stream")
+    window = {"mode": "window", "from": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    assert airflow.run("shop.orders", **window) == "success"
+    assert stored(folder, "SELECT watermark FROM tidegate_stream") == before
+    modes = stored(folder, "SELECT mode, pulled FROM tidegate_run ORDER BY seq DESC LIMIT 1")
+    assert modes == [("window", 3)]
+    assert airflow.run("shop.orders", mode="window") == "failed"
+    with pytest.raises(RuntimeError, match="400"):
+        airflow.trigger("shop.orders", mode="everything")
+
+
+def test_a_backfill_run_without_an_interval_says_what_to_do(airflow: Airflow) -> None:
+    run = airflow.trigger("shop.orders.backfill")
+    assert airflow.outcome("shop.orders.backfill", run) == "failed"
+    assert "Backfill" in airflow.log("shop.orders.backfill", run, "pull")
+
+
+def test_the_pool_of_the_source_is_there(airflow: Airflow) -> None:
+    pool = airflow.call("GET", "/api/v2/pools/shop_pool")
+    assert pool["slots"] == 3
+
+
+def test_a_refused_password_fails_at_once_and_is_written_nowhere(
+    airflow: Airflow, folder: Path
+) -> None:
+    run = airflow.trigger("locked_out.orders")
+    assert airflow.outcome("locked_out.orders", run) == "failed"
+    assert airflow.tasks("locked_out.orders", run)["pull"]["try_number"] == 1
+    log = airflow.log("locked_out.orders", run, "pull")
+    assert "refused" in log
+    assert "nobody" in log
+    spellings = {SECRET, quote(SECRET, safe=""), quote(SECRET)}
+    spellings.add(base64.b64encode(SECRET.encode()).decode())
+    for file in folder.rglob("*"):
+        if file.is_file() and "environ" not in file.name:
+            content = file.read_bytes()
+            for spelling in spellings:
+                assert spelling.encode() not in content, f"{file} holds the password"
+
+
+def test_an_unreachable_source_is_retried(airflow: Airflow, shop: Endpoint, folder: Path) -> None:
+    connection = pymysql.connect(
+        host=shop.host, port=shop.port or 3306, user=shop.user, password=shop.password or "",
+        database=shop.database, autocommit=True,
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES orders WRITE")
+        run = airflow.trigger("shop.orders")
+
+        def retrying() -> bool:
+            state = airflow.tasks("shop.orders", run)["pull"]["state"]
+            assert state != "failed"
+            return bool(state == "up_for_retry")
+
+        airflow.wait("the pull to wait for its retry", retrying, 90)
+        cursor.execute("UNLOCK TABLES")
+    connection.close()
+    assert airflow.outcome("shop.orders", run) == "success"
