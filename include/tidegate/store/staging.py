@@ -88,7 +88,7 @@ def _for_sqlite(column: pa.ChunkedArray) -> list[Any]:
             "NaN" if value is not None and isnan(value) else value for value in column.to_pylist()
         ]
     if pa.types.is_decimal(kind) or pa.types.is_temporal(kind):
-        column = column.cast(pa.string())
+        column = _plain(column)
     return list(column.to_pylist())
 
 
@@ -115,4 +115,13 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_binary(column.type):
         cells = [None if cell is None else cell.hex() for cell in column.to_pylist()]
         return pa.chunked_array([pa.array(cells, pa.string())])
-    return column.cast(pa.string())
+    return _plain(column)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """*column* as text; exact numbers without the exponents that Arrow gives the small ones."""
+    texts = column.cast(pa.string())
+    if pa.types.is_decimal(column.type) and pc.any(pc.match_substring(texts, "E")).as_py():
+        cells = [None if cell is None else format(cell, "f") for cell in column.to_pylist()]
+        texts = pa.chunked_array([pa.array(cells, pa.string())])
+    return texts
