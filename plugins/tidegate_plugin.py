@@ -55,8 +55,6 @@ class Pools:
     @hookimpl  # type: ignore[untyped-decorator]
     def on_starting(self, component: Any) -> None:
         """Make missing pools; a pool that is there keeps the slots somebody gave it."""
-        if getattr(component, "job_type", None) != "SchedulerJob":
-            return
         from airflow.models.pool import Pool
 
         from tidegate import settings

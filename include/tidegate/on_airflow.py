@@ -30,7 +30,7 @@ from airflow.sdk import (
 from tidegate import describe, settings
 from tidegate.errors import ConfigError, OvertakenError, UndefinedConnectionError
 from tidegate.fields import duration
-from tidegate.model import Increment, Mode, Report, Request, Window
+from tidegate.model import Increment, Mode, Report, Request, Watermark, Window
 from tidegate.path import Job
 from tidegate.pipeline.models import Source, Stream
 from tidegate.pipeline.reader import PipelineFile, read_all
@@ -48,6 +48,7 @@ RETRIES = ExceptionRetryPolicy(
         ),
     ]
 )
+_MOMENT: Any = {"type": ["null", "string"], "format": "date-time", "section": "Window"}
 INTERVALS = {"hour": "0 * * * *", "day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
 
 
@@ -104,13 +105,8 @@ def _sync(job: Job) -> DAG:
                 description_md="**increment**: what is new since the watermark. **window**: cursor "
                 "values in [from, until). **full**: everything, from the first row.",
             ),
-            "from": Param(
-                None, type=["null", "string"], format="date-time", title="From", section="Window"
-            ),
-            "until": Param(
-                None, type=["null", "string"], format="date-time", title="Until (not included)",
-                section="Window",
-            ),
+            "from": Param(None, title="From", **_MOMENT),
+            "until": Param(None, title="Until (not included)", **_MOMENT),
         },
         doc_md=describe.stream(job.source, job.name, stream),
         **_common(job.source, stream, "sync"),
@@ -157,13 +153,14 @@ def _tasks(job: Job) -> None:
     """Pull → clean → validate → load; with nothing new the last three are skipped."""
     asset = Asset(job.full_name)
 
-    @task.short_circuit
+    @task.short_circuit(inlets=[asset])
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
         from tidegate import path
 
         increment = path.pull(job, _request(job))
         if not increment.rows and increment.request.mode is not Mode.WINDOW:
+            _mirror(asset, increment.high, None)
             return {}
         return describe.brief(increment)
 
@@ -235,13 +232,19 @@ def _staged(brief: dict[str, Any]) -> Increment:
 
 
 def _announce(asset: Asset, report: Report) -> None:
-    """Tell Airflow's asset what changed, and mirror the watermark there for people to see."""
+    """Tell Airflow's asset what changed."""
     context: Any = get_current_context()
-    summary = describe.report(report)
-    context["outlet_events"][asset].extra = summary
-    if report.watermark is not None and report.mode is not Mode.WINDOW:
-        state = context["asset_state_store"][asset]
-        state.set("watermark", {"cursor": report.watermark.cursor, "seq": report.seq})
+    context["outlet_events"][asset].extra = describe.report(report)
+    if report.mode is not Mode.WINDOW:
+        _mirror(asset, report.watermark, report.seq)
+
+
+def _mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
+    """Show the watermark where people look for it; the store alone decides what it is."""
+    context: Any = get_current_context()
+    if watermark is not None:
+        value = {"cursor": watermark.cursor} | ({"seq": seq} if seq else {})
+        context["asset_state_store"][asset].set("watermark", value)
 
 
 class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]

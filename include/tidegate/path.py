@@ -95,7 +95,7 @@ def pull(job: Job, request: Request) -> Increment:
             )
         )
         if not increment.rows and not windowed:
-            store.touch(increment)
+            increment = replace(increment, high=store.touch(increment))
     return increment
 
 
