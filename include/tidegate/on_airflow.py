@@ -41,11 +41,7 @@ if TYPE_CHECKING:
 RETRIES = ExceptionRetryPolicy(
     rules=[
         RetryRule(exception="tidegate.errors.UnavailableError", action=RetryAction.RETRY),
-        RetryRule(
-            exception="tidegate.errors.TidegateError",
-            action=RetryAction.FAIL,
-            reason="waiting does not mend this",
-        ),
+        RetryRule(exception="tidegate.errors.TidegateError", action=RetryAction.FAIL),
     ]
 )
 _MOMENT: Any = {"type": ["null", "string"], "format": "date-time", "section": "Window"}
@@ -153,7 +149,7 @@ def _tasks(job: Job) -> None:
     """Pull → clean → validate → load; with nothing new the last three are skipped."""
     asset = Asset(job.full_name)
 
-    @task.short_circuit(inlets=[asset])
+    @task.short_circuit(inlets=[asset])  # type: ignore[untyped-decorator]
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
         from tidegate import path

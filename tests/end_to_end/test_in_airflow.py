@@ -179,7 +179,7 @@ def test_with_nothing_new_the_rest_is_skipped(airflow: Airflow, folder: Path) ->
 
 def test_the_form_reads_windows_and_everything(airflow: Airflow, folder: Path) -> None:
     before = stored(folder, "SELECT watermark FROM tidegate_stream")
-    window = {"mode": "window", "from": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    window: Any = {"mode": "window", "from": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
     assert airflow.run("shop.orders", **window) == "success"
     assert stored(folder, "SELECT watermark FROM tidegate_stream") == before
     modes = stored(folder, "SELECT mode, pulled FROM tidegate_run ORDER BY seq DESC LIMIT 1")
