@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import (
     DAG,
@@ -105,6 +105,7 @@ def _sync(job: Job) -> DAG:
             "until": Param(None, title="Until (not included)", **_MOMENT),
         },
         doc_md=describe.stream(job.source, job.name, stream),
+        allowed_run_types=["scheduled", "manual", "asset_triggered"],
         **_common(job.source, stream, "sync"),
     ) as dag:  # fmt: skip
         _tasks(job)
@@ -229,18 +230,16 @@ def _staged(brief: dict[str, Any]) -> Increment:
 
 def _announce(asset: Asset, report: Report) -> None:
     """Tell Airflow's asset what changed."""
-    context: Any = get_current_context()
-    context["outlet_events"][asset].extra = describe.report(report)
+    cast("Any", get_current_context())["outlet_events"][asset].extra = describe.report(report)
     if report.mode is not Mode.WINDOW:
         _mirror(asset, report.watermark, report.seq)
 
 
 def _mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
     """Show the watermark where people look for it; the store alone decides what it is."""
-    context: Any = get_current_context()
     if watermark is not None:
         value = {"cursor": watermark.cursor} | ({"seq": seq} if seq else {})
-        context["asset_state_store"][asset].set("watermark", value)
+        cast("Any", get_current_context())["asset_state_store"][asset].set("watermark", value)
 
 
 class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]

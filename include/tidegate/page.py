@@ -99,5 +99,6 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding
 color:#1a2733}
 h1{font-size:1.4rem}h2{font-size:1.05rem;margin-top:1.6rem}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;
-border-bottom:1px solid #d9e1e8;vertical-align:top;overflow-wrap:anywhere}th{color:#557}
+border-bottom:1px solid #d9e1e8;vertical-align:top;overflow-wrap:anywhere}
+th{color:#557;white-space:nowrap}
 </style>"""

@@ -179,7 +179,11 @@ def test_with_nothing_new_the_rest_is_skipped(airflow: Airflow, folder: Path) ->
 
 def test_the_form_reads_windows_and_everything(airflow: Airflow, folder: Path) -> None:
     before = stored(folder, "SELECT watermark FROM tidegate_stream")
-    window: Any = {"mode": "window", "from": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    window: Any = {
+        "mode": "window",
+        "from": "2020-01-01T00:00:00Z",
+        "until": "2100-01-01T00:00:00Z",
+    }
     assert airflow.run("shop.orders", **window) == "success"
     assert stored(folder, "SELECT watermark FROM tidegate_stream") == before
     modes = stored(folder, "SELECT mode, pulled FROM tidegate_run ORDER BY seq DESC LIMIT 1")
@@ -193,6 +197,11 @@ def test_a_backfill_run_without_an_interval_says_what_to_do(airflow: Airflow) ->
     run = airflow.trigger("shop.orders.backfill")
     assert airflow.outcome("shop.orders.backfill", run) == "failed"
     assert "Backfill" in airflow.log("shop.orders.backfill", run, "pull")
+
+
+def test_the_sync_dag_refuses_a_backfill(airflow: Airflow) -> None:
+    with pytest.raises(RuntimeError, match=r"422|400|409"):
+        airflow.backfill("shop.orders", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z")
 
 
 def test_the_pool_of_the_source_is_there(airflow: Airflow) -> None:

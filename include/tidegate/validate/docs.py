@@ -119,21 +119,13 @@ def _suite_json(suite: Suite) -> dict[str, Json]:
     }
 
 
-def _store_result(context: Any, suite: Any, last: dict[str, Json]) -> None:
-    """Give the context a validation result that holds counts and nothing else."""
-    from great_expectations.core.expectation_validation_result import (
-        ExpectationSuiteValidationResult,
-        ExpectationValidationResult,
-    )
-    from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.data_context.types.resource_identifiers import (
-        ExpectationSuiteIdentifier,
-        ValidationResultIdentifier,
-    )
+def _results(suite: Any, last: dict[str, Json]) -> list[Any] | None:
+    """One result of counts per expectation, or None when they are not those of the suite."""
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 
     configurations = suite.expectation_configurations
     if [item.type for item in configurations] != [c["expectation"] for c in last["checks"]]:
-        return  # the suite changed since; the next run will tell
+        return None
     results = []
     for configuration, check in zip(configurations, last["checks"], strict=True):
         rows, failed = check["rows"], check["failed"]
@@ -149,6 +141,23 @@ def _store_result(context: Any, suite: Any, last: dict[str, Json]) -> None:
                 exception_info={"raised_exception": False},
             )
         )
+    return results
+
+
+def _store_result(context: Any, suite: Any, last: dict[str, Json]) -> None:
+    """Give the context a validation result that holds counts and nothing else."""
+    from great_expectations.core.expectation_validation_result import (
+        ExpectationSuiteValidationResult,
+    )
+    from great_expectations.core.run_identifier import RunIdentifier
+    from great_expectations.data_context.types.resource_identifiers import (
+        ExpectationSuiteIdentifier,
+        ValidationResultIdentifier,
+    )
+
+    results = _results(suite, last)
+    if results is None:
+        return  # the suite changed since; the next run will tell
     met = sum(bool(result.success) for result in results)
     at = datetime.fromisoformat(last["at"])
     run = RunIdentifier(run_name=last["at"], run_time=at)
