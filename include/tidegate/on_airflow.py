@@ -30,7 +30,7 @@ from airflow.sdk import (
 from tidegate import describe, settings
 from tidegate.errors import ConfigError, OvertakenError, UndefinedConnectionError
 from tidegate.fields import duration
-from tidegate.model import Increment, Mode, Report, Request, Watermark, Window
+from tidegate.model import Increment, Mode, Request, Watermark, Window
 from tidegate.path import Job
 from tidegate.pipeline.models import Source, Stream
 from tidegate.pipeline.reader import PipelineFile, read_all
@@ -178,16 +178,7 @@ def _tasks(job: Job) -> None:
     @task(outlets=[asset])  # type: ignore[untyped-decorator]
     def load(validated: dict[str, Any]) -> dict[str, Any]:
         """Make it true, in one transaction of the store."""
-        from airflow.sdk.exceptions import AirflowSkipException
-
-        from tidegate import path
-
-        try:
-            report = path.load(job, _staged(validated))
-        except OvertakenError as error:
-            raise AirflowSkipException(str(error)) from error
-        _announce(asset, report)
-        return describe.report(report)
+        return _load(job, asset, _staged(validated))
 
     pulled = pull()
     cleaned = clean(pulled)
@@ -195,6 +186,23 @@ def _tasks(job: Job) -> None:
     load(validated)
     for step in (pulled, cleaned, validated):
         step.operator.operator_extra_links = (StagedDataLink(),)
+
+
+def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
+    """Load and announce; a run that another one overtook is skipped."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from tidegate import path
+
+    try:
+        report = path.load(job, increment)
+    except OvertakenError as error:
+        raise AirflowSkipException(str(error)) from error
+    events: Any = get_current_context()["outlet_events"]
+    events[asset].extra = describe.report(report)
+    if report.mode is not Mode.WINDOW:
+        _mirror(asset, report.watermark, report.seq)
+    return describe.report(report)
 
 
 def _request(job: Job) -> Request:
@@ -226,13 +234,6 @@ def _staged(brief: dict[str, Any]) -> Increment:
     increment = stage.load_manifest(brief["where"])
     attempt = get_current_context()["ti"].try_number
     return replace(increment, request=replace(increment.request, attempt=attempt))
-
-
-def _announce(asset: Asset, report: Report) -> None:
-    """Tell Airflow's asset what changed."""
-    cast("Any", get_current_context())["outlet_events"][asset].extra = describe.report(report)
-    if report.mode is not Mode.WINDOW:
-        _mirror(asset, report.watermark, report.seq)
 
 
 def _mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
