@@ -41,6 +41,16 @@ def facts() -> retail.Facts:
     return retail.facts(line for _, lines in days for line in lines)
 
 
+def metadata(postgres: services.Server) -> dict[str, str]:
+    """Airflow's own data in PostgreSQL: on SQLite it refuses backfills while other runs go on."""
+    endpoint = postgres.fresh()
+    url = endpoint.url.render_as_string(hide_password=False)
+    return {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
+    }
+
+
 def pipelines(folder: Path, schedule: str = "5s", every: str = "month") -> Path:
     folder.mkdir()
     text = retail.PIPELINE.format(schedule=schedule, every=every)
@@ -66,6 +76,7 @@ def scheduled(
         {
             "AIRFLOW_CONN_RETAIL_DB": mariadb.uri(shop),
             "AIRFLOW_CONN_TIDEGATE_STORE": postgres.uri(store),
+            **metadata(postgres),
         },
     )
     try:
@@ -197,8 +208,8 @@ def test_a_backfill_beside_the_sync_changes_nothing_and_moves_no_watermark(
 
 
 def test_one_backfill_brings_every_line_into_an_empty_store(
-    shop: Endpoint, scheduled: Airflow, mariadb: services.Server, facts: retail.Facts,
-    tmp_path: Path,
+    shop: Endpoint, scheduled: Airflow, mariadb: services.Server, postgres: services.Server,
+    facts: retail.Facts, tmp_path: Path,
 ) -> None:  # fmt: skip
     scheduled.pause(STREAM)
     file = tmp_path / "empty.db"
@@ -209,6 +220,7 @@ def test_one_backfill_brings_every_line_into_an_empty_store(
             "AIRFLOW_CONN_RETAIL_DB": mariadb.uri(shop),
             "AIRFLOW_CONN_TIDEGATE_STORE": json.dumps({"conn_type": "sqlite", "schema": str(file)}),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+            **metadata(postgres),
         },
     )
     dag = f"{STREAM}.backfill"
