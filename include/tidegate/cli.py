@@ -147,7 +147,7 @@ def _findings(job: Job) -> list[dict[str, Any]]:
         with open_source(job.endpoint(), job.stream, job.full_name) as source:
             found = [asdict(finding) for finding in source.check()]
             columns = clean.outline(source.columns(), job.stream.clean)
-        tables.plan(job.full_name, columns, job.stream.load, marks=False)
+        tables.plan(job.full_name, columns, job.stream, marks=False)
         Suite(job.full_name, job.stream.expect, columns)
     except TidegateError as error:
         found = [{"level": "error", "message": str(error)}]

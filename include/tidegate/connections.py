@@ -72,11 +72,7 @@ class Endpoint:
             for key, value in self.options.items()
             if re.search(r"pass|secret|token|key", key, re.IGNORECASE)
         ]
-        found: set[str] = set()
-        for word in words:
-            if len(word) >= 3:
-                encoded = b64encode(word.encode()).decode()
-                found |= {word, quote(word, safe=""), quote(word), quote_plus(word), encoded}
+        found = {spelling for word in words if len(word) >= 3 for spelling in _spellings(word)}
         return sorted(found, key=len, reverse=True)
 
     def scrub(self, text: object) -> str:
@@ -85,6 +81,14 @@ class Endpoint:
         for secret in self.secrets():
             result = result.replace(secret, "***")
         return result
+
+
+def _spellings(word: str) -> set[str]:
+    """*word* as it is, and as URLs, JSON, Python and HTTP headers write it."""
+    urls = {quote(word, safe=""), quote(word), quote_plus(word), quote(word, safe=" +")}
+    lower = {re.sub("%..", lambda match: match[0].lower(), url) for url in urls}
+    escaped = {json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1]}
+    return {word, *urls, *lower, *escaped, repr(word)[1:-1], b64encode(word.encode()).decode()}
 
 
 Resolve = Callable[[str], Endpoint]
@@ -106,26 +110,29 @@ def from_environment(name: str) -> Endpoint:
 def parse(name: str, text: str) -> Endpoint:
     """An endpoint from Airflow's URI or JSON form; messages never repeat *text*."""
     if text.lstrip().startswith("{"):
-        try:
-            fields = json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"connection {name!r}: its JSON text cannot be read.") from error
+        fields = _json(name, text)
         extra = fields.get("extra") or {}
         return build(
             name,
-            fields.get("conn_type", ""),
+            str(fields.get("conn_type") or ""),
             fields.get("host"),
             fields.get("port"),
             fields.get("login"),
             fields.get("password"),
             fields.get("schema"),
-            json.loads(extra) if isinstance(extra, str) else extra,
+            _json(name, extra, "extra fields") if isinstance(extra, str) else extra,
         )
-    parts = urlsplit(text)
     try:
+        parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"connection {name!r}: its port is not a number.") from error
+    except ValueError:
+        raise ConfigError(
+            f"connection {name!r}: its URI cannot be read. Special characters in the user or the "
+            "password must be written as %XX (@ is %40, / is %2F, [ is %5B), the port is a number."
+        ) from None
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "__extra__" in options:  # how Airflow writes what is not flat
+        options |= _json(name, options.pop("__extra__"), "extra fields")
     return build(
         name,
         parts.scheme,
@@ -134,8 +141,18 @@ def parse(name: str, text: str) -> Endpoint:
         unquote(parts.username or ""),
         unquote(parts.password or ""),
         unquote(parts.path[1:]),
-        dict(parse_qsl(parts.query)),
+        options,
     )
+
+
+def _json(name: str, text: str, what: str = "JSON text") -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ConfigError(f"connection {name!r}: its {what} cannot be read as a JSON object.")
+    return value
 
 
 def build(  # noqa: PLR0913, PLR0917
@@ -156,6 +173,8 @@ def build(  # noqa: PLR0913, PLR0917
                 f"connection {name!r}: no file given. Write sqlite:////absolute/path.db"
             )
         return Endpoint(name, "sqlite", database=str(path), options=dict(options))
+    if port and not (str(port).isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(f"connection {name!r}: port {port!r} is not a number from 1 to 65535.")
     return Endpoint(
         name,
         KINDS[scheme],

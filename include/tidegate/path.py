@@ -11,6 +11,7 @@ apart from the rows, loses some.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from tidegate import settings, stage
 from tidegate.connections import Endpoint, Resolve
-from tidegate.errors import DataError, UndefinedConnectionError
+from tidegate.errors import ConfigError, DataError, UndefinedConnectionError
 from tidegate.fields import share
 from tidegate.model import Increment, Mode, Reason, Report, Request
 from tidegate.pipeline.models import Source, Stream
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tidegate.store.store import Store
+    from tidegate.validate import Outcome, Suite
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def validate(job: Job, increment: Increment) -> Increment:
     columns = [Column.from_json(column) for column in increment.columns]
     suite = Suite(stream, job.stream.expect, columns)
     outcome = suite.check(lambda names: stage.pages(increment, names))
+    _keep(suite, outcome)
     if outcome.failures:
         raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
     writer = stage.Writer(stage.folder(increment.request, "validate"))
@@ -166,6 +171,22 @@ def run(job: Job, request: Request) -> Report:
     if not increment.rows and request.mode is not Mode.WINDOW:
         return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
     return load(job, validate(job, clean(job, increment)))
+
+
+def _keep(suite: Suite, outcome: Outcome) -> None:
+    """Keep the suite and its counts where Data Docs are built from; a run does not fail for them.
+
+    The suite is written when its text changed only; both take about a millisecond.
+    """
+    if not suite.rules:
+        return
+    from tidegate.validate.docs import save_outcome, save_suite
+
+    try:
+        save_suite(suite, settings.home())
+        save_outcome(suite.stream_name, outcome, settings.home())
+    except (OSError, ConfigError) as error:
+        _log.warning("%s: nothing was kept for Data Docs: %s", suite.stream_name, error)
 
 
 def _hold(page: pa.Table, found: dict[int, list[Reason]]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,13 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, RefusedError, UnavailableError
+from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 
+_REFUSED = re.compile(
+    r"password|authentication|(database|role) .* does not exist|permission|readonly|not a database"
+    r"|unable to open|certificate",
+    re.IGNORECASE,
+)
 BUSY_SECONDS = 60
 """How long a writer waits for another writer of the store."""
 
@@ -39,7 +45,7 @@ def _sqlite(endpoint: Endpoint) -> Engine:
         raise RefusedError(
             f"store {endpoint.name!r}: cannot create {file.parent}: {error}"
         ) from error
-    engine = sa.create_engine(endpoint.url, poolclass=sa.NullPool)
+    engine = sa.create_engine(endpoint.url, poolclass=sa.NullPool, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _connect(connection: sqlite3.Connection, _: Any) -> None:
@@ -70,6 +76,7 @@ def _postgres(endpoint: Endpoint) -> Engine:
     return sa.create_engine(
         endpoint.url,
         poolclass=sa.NullPool,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
             "options": f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s "
@@ -81,18 +88,35 @@ def _postgres(endpoint: Endpoint) -> Engine:
 
 @contextmanager
 def translated(endpoint: Endpoint) -> Iterator[None]:
-    """Turn the drivers' errors into ours; everything else passes."""
+    """Turn the drivers' errors into ours, SQLAlchemy around them or not; everything else passes."""
     try:
         yield
-    except sa.exc.OperationalError as error:
-        text = endpoint.scrub(error.orig).strip()
-        where = f"store {endpoint.name!r} ({endpoint.url.render_as_string()})"
-        refused = any(
-            word in text.lower()
-            for word in ("password", "authentication", "does not exist", "permission", "readonly")
-        )
-        if refused:
-            raise RefusedError(f"{where} said no: {text}. Check its connection.") from error
-        raise UnavailableError(f"{where} did not answer: {text}") from error
-    except sa.exc.InterfaceError as error:
-        raise UnavailableError(f"store {endpoint.name!r}: {endpoint.scrub(error.orig)}") from error
+    except sa.exc.DBAPIError as error:
+        translation = _translation(endpoint, error.orig)
+        if translation is None:
+            raise
+        raise translation from error
+    except _driver_errors(endpoint) as error:
+        translation = _translation(endpoint, error)
+        if translation is None:
+            raise
+        raise translation from error
+
+
+def _driver_errors(endpoint: Endpoint) -> type[Exception]:
+    if endpoint.kind != "postgres":
+        return sqlite3.Error
+    import psycopg
+
+    return psycopg.Error
+
+
+def _translation(endpoint: Endpoint, error: BaseException | None) -> TidegateError | None:
+    text = " ".join(endpoint.scrub(error).split())
+    where = f"store {endpoint.name!r} ({endpoint.url.render_as_string()})"
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if _REFUSED.search(text) or "InsufficientPrivilege" in kinds:
+        return RefusedError(f"{where} said no: {text}. Check its connection and its rights.")
+    if kinds & {"OperationalError", "InterfaceError"}:
+        return UnavailableError(f"{where} did not answer: {text}")
+    return None

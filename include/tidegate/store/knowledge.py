@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from tidegate.pipeline.models import Entity, Load, Relation
 from tidegate.store.sqltext import MANY, Script
-from tidegate.store.tables import OPEN, Records
+from tidegate.store.tables import OPEN, Records, ref_name
 
 
 def project(
@@ -29,7 +29,7 @@ def project(
 
 
 def _entities(script: Script, records: Records, entity: Entity, cursor: str | None) -> None:
-    ref = script.quote("_ref_" + "_".join(entity.key))
+    ref = script.quote(ref_name(entity.key))
     order = f"{script.quote(cursor)} DESC, " if cursor else ""
     facts = script.quote("facts__" + entity.type)
     pieces = {"ref": ref, "order": order, "facts": facts, "json": _json(script, records, entity)}
@@ -49,8 +49,8 @@ def _entities(script: Script, records: Records, entity: Entity, cursor: str | No
 def _relations(script: Script, load: Load, relation: Relation) -> None:
     start, end = load.end(relation.from_), load.end(relation.to)
     pieces = {
-        "from": script.quote("_ref_" + "_".join(start.key)),
-        "to": script.quote("_ref_" + "_".join(end.key)),
+        "from": script.quote(ref_name(start.key)),
+        "to": script.quote(ref_name(end.key)),
     }
     values = {"type": relation.type, "from_type": start.type, "to_type": end.type}
     script.run(_CLOSE, pieces, **values)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -18,10 +19,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from tidegate import hashing, stage
 from tidegate.errors import MismatchError
-from tidegate.model import Increment, Mode, Report
+from tidegate.model import BOOKKEEPING, Increment, Mode, Report
 from tidegate.pipeline.models import SoftDelete, Stream
-from tidegate.store import knowledge, ledger, merge, quarantine, staging, tables
-from tidegate.types import Column
+from tidegate.store import evolve, knowledge, ledger, merge, quarantine, staging, tables
+from tidegate.types import NUMBERS, Column
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def load(engine: Engine, todo: Load) -> Report:
     """
     increment = todo.increment
     marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
-    records = tables.plan(increment.request.stream, todo.columns, todo.stream.load, marks)
+    records = tables.plan(increment.request.stream, todo.columns, todo.stream, marks)
     with engine.connect() as connection:
         with connection.execution_options(reads=True).begin():
             done = ledger.find(connection, increment)
@@ -67,7 +68,7 @@ def _commit(connection: Connection, todo: Load, records: tables.Records) -> Repo
     mark = ledger.state(connection, request.stream).watermark
     if request.mode is not Mode.WINDOW:
         mark = ledger.advance(connection, increment)
-    tables.ensure(connection, records)
+    records = evolve.ensure(connection, records)
     mended = quarantine.mend(connection, records)
     merged = merge.merge(connection, records, seq)
     names = {column.name for column in records.data}
@@ -98,27 +99,37 @@ def _passed(todo: Load, records: tables.Records) -> Iterator[pa.Table]:
             table = table.append_column(ref, staging.entity_keys(table, key))
         hashed = names + list(records.refs) + (["_same"] if records.marks else [])
         table = table.append_column("_hash", hashing.row_hashes(table, hashed))
-        gone = _deleted(table, todo.stream.deleted)
+        gone = _deleted(todo, table)
         yield table.append_column("_deleted", gone)
 
 
-def _deleted(table: pa.Table, rule: SoftDelete | None) -> pa.Array | pa.ChunkedArray:
+def _deleted(todo: Load, table: pa.Table) -> pa.Array | pa.ChunkedArray:
     """Which rows the source marks as deleted."""
+    rule = todo.stream.deleted
     if rule is None:
         return pa.array([False] * table.num_rows, pa.bool_())
     column = table.column(rule.column)
     if rule.values:
-        texts = pa.array([_word(value) for value in rule.values], pa.string())
-        return pc.is_in(pc.utf8_lower(column.cast(pa.string())), value_set=texts)
+        return pc.is_in(pc.utf8_lower(column.cast(pa.string())), value_set=_words(rule, column))
     if pa.types.is_boolean(column.type):
         return pc.fill_null(column, False)
-    if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
-        return pc.fill_null(pc.not_equal(column, pa.scalar(0).cast(column.type)), False)
+    if any(item.name == rule.column and item.type.name in NUMBERS for item in todo.columns):
+        return pc.fill_null(pc.not_equal(column, _zero(column.type)), False)
     return pc.is_valid(column)
 
 
-def _word(value: object) -> str:
-    return str(value).lower()
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    if pa.types.is_string(kind):  # numbers of any size are text
+        return pa.scalar("0", kind)
+    return pa.scalar(0.0 if pa.types.is_floating(kind) else Decimal(0), kind)
+
+
+def _words(rule: SoftDelete, column: pa.ChunkedArray) -> pa.Array:
+    """The values that mean deleted, as the column's cells are written; 1 is true, too."""
+    words = [str(value).lower() for value in rule.values]
+    if pa.types.is_boolean(column.type):
+        words = [{"1": "true", "0": "false"}.get(word, word) for word in words]
+    return pa.array(words, pa.string())
 
 
 def _held(increment: Increment) -> Iterator[quarantine.Held]:
@@ -135,7 +146,7 @@ def _held(increment: Increment) -> Iterator[quarantine.Held]:
         if not rows:
             continue
         source = stage.read(pulled, pulled.pages[number]).take(rows)
-        data = [name for name in source.column_names if not name.startswith("_")]
+        data = [name for name in source.column_names if name not in BOOKKEEPING]
         originals = source.select(data).to_pylist()
         for bookkeeping, original in zip(page.take(rows).to_pylist(), originals, strict=True):
             yield quarantine.Held(

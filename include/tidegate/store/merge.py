@@ -13,6 +13,7 @@ it repeated changes or goes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
@@ -42,12 +43,9 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     script.run(_CLASSIFY)
     columns = {
         "values": script.columns(records.values),
-        "olds": script.columns(records.values, "c."),
-        "sets": ", ".join(
-            f"{script.quote(name)} = excluded.{script.quote(name)}"
-            for name in records.values
-            if name != "_key"
-        ),
+        "all": script.columns(records.values + list(records.gone)),
+        "olds": script.columns(records.values + list(records.gone), "c."),
+        "sets": ", ".join(_sets(script, records)),
     }
     script.run(_SUPERSEDE, columns)
     if script.run(_UPSERT, columns) >= MANY:
@@ -70,6 +68,17 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     )
 
 
+def _sets(script: Script, records: Records) -> Iterator[str]:
+    """A new version has nothing of what the stream no longer has; its history keeps it."""
+    for name in records.values:
+        if name != "_key":
+            yield f"{script.quote(name)} = excluded.{script.quote(name)}"
+    for name in records.gone:
+        yield f"{script.quote(name)} = NULL"
+    if not records.marks:
+        yield "_duplicate = false"
+
+
 _KEEP_LAST = """
 DELETE FROM {stage} WHERE _n IN (
   SELECT _n FROM (
@@ -89,7 +98,7 @@ FROM {current} AS c WHERE c._key = {stage}._key
 """
 
 _SUPERSEDE = """
-INSERT INTO {history} ({values}, _seq, _seq_to)
+INSERT INTO {history} ({all}, _seq, _seq_to)
 SELECT {olds}, c._seq, :seq FROM {current} AS c
 JOIN {stage} AS s ON s._key = c._key WHERE s._action IN ('update', 'delete')
 """

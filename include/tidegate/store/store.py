@@ -125,7 +125,7 @@ class Store:
         """``(key, source hash, "record" | "held")`` of everything known of *stream*."""
         held = tables.quarantine_table
         with self._reading() as connection:
-            current = stream.replace(".", "__")
+            current = tables.current_name(stream)
             if sa.inspect(connection).has_table(current):
                 table = sa.table(current, sa.column("_key"), sa.column("_source_hash"))
                 query = sa.select(table.c._key, table.c._source_hash)
@@ -139,7 +139,7 @@ class Store:
 
     def lookup(self, stream: str, match: str, value: str, values: list[Any]) -> dict[Any, Any]:
         """For each of *values* of column *match* of *stream*: column *value* of its live record."""
-        current = stream.replace(".", "__")
+        current = tables.current_name(stream)
         with self._reading() as connection:
             inspector = sa.inspect(connection)
             if not inspector.has_table(current):
@@ -187,7 +187,7 @@ def _create(connection: Connection) -> None:
 
 
 def _status(connection: Connection, row: Any) -> StreamStatus:
-    current = row.name.replace(".", "__")
+    current = tables.current_name(row.name)
     counts = {"live": 0, "deleted": 0, "duplicate": 0}
     if sa.inspect(connection).has_table(current):
         quote = connection.dialect.identifier_preparer.quote

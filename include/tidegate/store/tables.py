@@ -7,30 +7,32 @@ version of every record and ``…__history`` with the superseded ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from tidegate.errors import ConfigError
-from tidegate.pipeline.models import Load
+from tidegate.fields import did_you_mean
+from tidegate.pipeline.models import Stream
 from tidegate.types import Column, ColumnType
 
+LONGEST_NAME = 63 - len("__history__seq_to")
 OPEN = 2**62
 """``seq_to`` of what still holds: a number rather than NULL keeps range predicates simple."""
 
 metadata = sa.MetaData()
-_text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _json = sa.Text().with_variant(JSONB(), "postgresql")
 
 stream_table = sa.Table(
     "tidegate_stream",
     metadata,
-    sa.Column("name", _text, primary_key=True),
+    sa.Column("name", text, primary_key=True),
     sa.Column("watermark", sa.Text),
     sa.Column("generation", sa.BigInteger, nullable=False, default=0),
     sa.Column("reads", sa.BigInteger, nullable=False, default=0),
@@ -51,8 +53,8 @@ run_table = sa.Table(
     "tidegate_run",
     metadata,
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("stream", _text, nullable=False),
-    sa.Column("batch", _text, nullable=False),
+    sa.Column("stream", text, nullable=False),
+    sa.Column("batch", text, nullable=False),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("mode", sa.Text, nullable=False),
@@ -70,8 +72,8 @@ run_table = sa.Table(
 quarantine_table = sa.Table(
     "tidegate_quarantine",
     metadata,
-    sa.Column("stream", _text, primary_key=True),
-    sa.Column("key", _text, primary_key=True),
+    sa.Column("stream", text, primary_key=True),
+    sa.Column("key", text, primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("token", sa.BigInteger, nullable=False),
     sa.Column("source_hash", sa.BigInteger, nullable=False),
@@ -84,11 +86,11 @@ quarantine_table = sa.Table(
 entity_table = sa.Table(
     "entity",
     metadata,
-    sa.Column("stream", _text, primary_key=True),
-    sa.Column("type", _text, primary_key=True),
-    sa.Column("key", _text, primary_key=True),
+    sa.Column("stream", text, primary_key=True),
+    sa.Column("type", text, primary_key=True),
+    sa.Column("key", text, primary_key=True),
     sa.Column("attributes", _json, nullable=False),
-    sa.Column("record", _text, nullable=False),
+    sa.Column("record", text, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
     sa.Column("seq_from", sa.BigInteger, nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
@@ -96,10 +98,10 @@ entity_table = sa.Table(
 attribute_table = sa.Table(
     "attribute",
     metadata,
-    sa.Column("stream", _text, primary_key=True),
-    sa.Column("type", _text, primary_key=True),
-    sa.Column("key", _text, primary_key=True),
-    sa.Column("name", _text, primary_key=True),
+    sa.Column("stream", text, primary_key=True),
+    sa.Column("type", text, primary_key=True),
+    sa.Column("key", text, primary_key=True),
+    sa.Column("name", text, primary_key=True),
     sa.Column("seq_to", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("seq_from", sa.BigInteger, nullable=False),
     sa.Column("value", sa.Text),
@@ -107,15 +109,15 @@ attribute_table = sa.Table(
 relation_table = sa.Table(
     "relation",
     metadata,
-    sa.Column("stream", _text, primary_key=True),
-    sa.Column("type", _text, primary_key=True),
-    sa.Column("from_type", _text, primary_key=True),
-    sa.Column("to_type", _text, primary_key=True),
-    sa.Column("record", _text, primary_key=True),
+    sa.Column("stream", text, primary_key=True),
+    sa.Column("type", text, primary_key=True),
+    sa.Column("from_type", text, primary_key=True),
+    sa.Column("to_type", text, primary_key=True),
+    sa.Column("record", text, primary_key=True),
     sa.Column("seq_from", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("seq_to", sa.BigInteger, nullable=False),
-    sa.Column("from_key", _text, nullable=False),
-    sa.Column("to_key", _text, nullable=False),
+    sa.Column("from_key", text, nullable=False),
+    sa.Column("to_key", text, nullable=False),
     sa.Index("relation_from", "from_type", "from_key", "type"),
     sa.Index("relation_to", "to_type", "to_key", "type"),
 )
@@ -140,6 +142,28 @@ def store_type(type: ColumnType) -> TypeEngine[Any]:
     return plain.get(type.name, sa.Text())
 
 
+def current_name(stream: str) -> str:
+    """The table of a stream's current versions."""
+    return _short(stream.replace(".", "__"), LONGEST_NAME)
+
+
+def ref_name(key: Sequence[str]) -> str:
+    """The column that joins the values of *key* into one text; no two keys share it."""
+    name = "_ref_" + "_".join(key)
+    return name if len(key) == 1 else _short(name + "_" + _digest("\0".join(key)), 63)
+
+
+def _short(name: str, longest: int) -> str:
+    """PostgreSQL cuts names after 63 octets, and takes what is left for the same."""
+    if len(name.encode()) <= longest:
+        return name
+    return name.encode()[: longest - 9].decode(errors="ignore") + "_" + _digest(name)
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
 @dataclass(frozen=True)
 class Records:
     """The two tables of one stream, and the stage beside them.
@@ -147,17 +171,19 @@ class Records:
     data     business columns, in order
     refs     ``_ref_…`` column → the columns whose values it joins into an entity key
     marks    whether the stream marks duplicates (``_same``, ``_duplicate``)
+    gone     columns the tables still have and the stream no longer, once that is known
     """
 
     stream: str
     data: tuple[Column, ...]
     refs: dict[str, tuple[str, ...]]
     marks: bool
+    gone: tuple[str, ...] = ()
 
     @property
     def current(self) -> str:
         """Table of current versions."""
-        return self.stream.replace(".", "__")
+        return current_name(self.stream)
 
     @property
     def history(self) -> str:
@@ -177,29 +203,32 @@ class Records:
         return names + (["_same"] if self.marks else [])
 
 
-def plan(stream: str, columns: Sequence[Column], load: Load, marks: bool) -> Records:
+def plan(name: str, columns: Sequence[Column], stream: Stream, marks: bool) -> Records:
     """Name the tables of *stream* and the key columns its mapping needs.
 
-    Raises ConfigError when the mapping names a column that cleaning does not leave, or a data
+    Raises ConfigError when the stream names a column that cleaning does not leave, or a data
     column's name is one of ours.
     """
     known = {column.name for column in columns}
+    load = stream.load
     refs: dict[str, tuple[str, ...]] = {}
     ends = [(entity.type, entity.key) for entity in load.entities]
     for relation in load.relations:
         ends += [(end.type, end.key) for end in map(load.end, (relation.from_, relation.to))]
     for type_, key in ends:
-        _require(stream, f"key of {type_}", key, known)
-        refs["_ref_" + "_".join(key)] = key
+        _require(f"{name}: load: key of {type_}", key, known)
+        refs[ref_name(key)] = key
     for entity in load.entities:
-        _require(stream, f"attributes of {entity.type}", entity.named.values(), known)
+        _require(f"{name}: load: attributes of {entity.type}", entity.named.values(), known)
+    if stream.deleted:
+        _require(f"{name}: deleted:", [stream.deleted.column], known)
     taken = sorted(known & (_OWN | set(refs)))
     if taken:
         raise ConfigError(
-            f"{stream}: column {taken[0]!r} has a name that the store uses itself. "
+            f"{name}: column {taken[0]!r} has a name that the store uses itself. "
             "Give it another one with the cleaning step 'rename'."
         )
-    return Records(stream, tuple(columns), refs, marks)
+    return Records(name, tuple(columns), refs, marks)
 
 
 _OWN = frozenset(
@@ -208,71 +237,10 @@ _OWN = frozenset(
 )  # fmt: skip
 
 
-def _require(stream: str, what: str, names: object, known: set[str]) -> None:
-    for name in names:  # type: ignore[attr-defined]
+def _require(where: str, names: Iterable[str], known: set[str]) -> None:
+    for name in names:
         if name not in known:
+            hint = did_you_mean(name, known) or f" There are: {', '.join(sorted(known))}."
             raise ConfigError(
-                f"{stream}: load: {what} names column {name!r}, which is not there after cleaning. "
-                f"Columns: {', '.join(sorted(known))}"
+                f"{where} names column {name!r}, which is not there after cleaning.{hint}"
             )
-
-
-def ensure(connection: Connection, records: Records) -> None:
-    """Create the stream's tables, or add the columns they lack. Refuses a changed type."""
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(records.current):
-        for table in _build(records):
-            table.create(connection)
-        return
-    for name in (records.current, records.history):
-        there = {column["name"] for column in inspector.get_columns(name)}
-        for column in _columns(records):
-            if column.name not in there:
-                kind = column.type.compile(connection.dialect)
-                quoted = connection.dialect.identifier_preparer.quote
-                connection.exec_driver_sql(
-                    f"ALTER TABLE {quoted(name)} ADD COLUMN {quoted(column.name)} {kind}"
-                )
-    for index in next(iter(_build(records))).indexes:
-        index.create(connection, checkfirst=True)
-
-
-def _columns(records: Records) -> list[sa.Column[Any]]:
-    data: list[sa.Column[Any]] = [
-        sa.Column(column.name, store_type(column.type)) for column in records.data
-    ]
-    refs: list[sa.Column[Any]] = [sa.Column(name, _text) for name in records.refs]
-    own: list[sa.Column[Any]] = [
-        sa.Column("_token", sa.BigInteger),
-        sa.Column("_hash", sa.BigInteger),
-        sa.Column("_source_hash", sa.BigInteger),
-        sa.Column("_deleted", sa.Boolean),
-        sa.Column("_same", _text),
-        sa.Column("_seq", sa.BigInteger),
-    ]
-    return [*data, *refs, *own]
-
-
-def _build(records: Records) -> list[sa.Table]:
-    tables = sa.MetaData()
-    current = sa.Table(
-        records.current,
-        tables,
-        sa.Column("_key", _text, primary_key=True),
-        *_columns(records),
-        sa.Column("_duplicate", sa.Boolean, nullable=False, server_default=sa.false()),
-    )
-    sa.Index(f"{records.current}__seq", current.c._seq)
-    for name in records.refs:
-        sa.Index(f"{records.current}_{name}", current.c[name])
-    if records.marks:
-        sa.Index(f"{records.current}__same", current.c._same)
-    history = sa.Table(
-        records.history,
-        tables,
-        sa.Column("_key", _text, primary_key=True),
-        *_columns(records),
-        sa.Column("_seq_to", sa.BigInteger, primary_key=True, autoincrement=False),
-    )
-    sa.Index(f"{records.history}__seq_to", history.c._seq_to)
-    return [current, history]

@@ -1,0 +1,144 @@
+"""A stream's tables follow its columns: made, extended, widened; never at the cost of a value."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tidegate.errors import ConfigError
+from tidegate.store.tables import Records, store_type, stream_table, text
+from tidegate.types import ColumnType
+
+_INTEGERS = ("int16", "int32", "int64")
+
+
+def ensure(connection: Connection, records: Records) -> Records:
+    """Create the stream's tables, or make them fit the columns it has now; says which are gone.
+
+    Raises ConfigError when a column's type changed to one that cannot hold what is stored.
+    """
+    inspector = sa.inspect(connection)
+    there: list[str] = []
+    if inspector.has_table(records.current):
+        _retype(connection, records)
+        there = _extend(connection, records.current, records, inspector)
+        _extend(connection, records.history, records, inspector)
+        for index in next(iter(_build(records))).indexes:
+            index.create(connection, checkfirst=True)
+    else:
+        for table in _build(records):
+            table.create(connection)
+    _remember(connection, records)
+    kept = {*records.values, "_seq", "_duplicate"}
+    return replace(records, gone=tuple(name for name in there if name not in kept))
+
+
+def _extend(
+    connection: Connection, table: str, records: Records, inspector: sa.Inspector
+) -> list[str]:
+    """Add what *table* lacks; returns the columns it had."""
+    there = [column["name"] for column in inspector.get_columns(table)]
+    quote = connection.dialect.identifier_preparer.quote
+    for column in _columns(records):
+        if column.name not in there:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(
+                f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {kind}"
+            )
+    return there
+
+
+def _retype(connection: Connection, records: Records) -> None:
+    """Widen the columns whose type became wider; SQLite's columns take any width already."""
+    known = _remembered(connection, records)
+    quote = connection.dialect.identifier_preparer.quote
+    for column in records.data:
+        before = ColumnType.parse(known.get(column.name, str(column.type)))
+        if before == column.type:
+            continue
+        if not _widens(before, column.type):
+            raise ConfigError(
+                f"{records.stream}: column {column.name!r} is of type {column.type} now, but the "
+                f"store holds it as {before}. Nothing was loaded. Convert it in clean: or declare "
+                f"it under types: to have {before} again, or rename it to begin another column."
+            )
+        if connection.dialect.name == "postgresql":
+            kind = store_type(column.type).compile(connection.dialect)
+            for table in (records.current, records.history):
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column.name)} TYPE {kind}"
+                )
+
+
+def _widens(before: ColumnType, after: ColumnType) -> bool:
+    """Whether every value of type *before* is one of type *after*, and is written the same way."""
+    if before.name in _INTEGERS and after.name in _INTEGERS:
+        return _INTEGERS.index(before.name) < _INTEGERS.index(after.name)
+    if before.name == after.name == "decimal":
+        whole = after.precision - after.scale >= before.precision - before.scale
+        return whole and after.scale >= before.scale
+    return (before.name, after.name) in {("decimal", "numeric"), ("json", "string")}
+
+
+def _remembered(connection: Connection, records: Records) -> dict[str, str]:
+    """Column name → type, of every column that was ever loaded."""
+    known = connection.execute(
+        sa.select(stream_table.c.columns).where(stream_table.c.name == records.stream)
+    ).scalar()
+    return dict(json.loads(known)) if known else {}
+
+
+def _remember(connection: Connection, records: Records) -> None:
+    before = _remembered(connection, records)
+    after = before | {column.name: str(column.type) for column in records.data}
+    if after != before:
+        connection.execute(
+            sa.update(stream_table)
+            .where(stream_table.c.name == records.stream)
+            .values(columns=json.dumps(after, ensure_ascii=False))
+        )
+
+
+def _columns(records: Records) -> list[sa.Column[Any]]:
+    data: list[sa.Column[Any]] = [
+        sa.Column(column.name, store_type(column.type)) for column in records.data
+    ]
+    refs: list[sa.Column[Any]] = [sa.Column(name, text) for name in records.refs]
+    own: list[sa.Column[Any]] = [
+        sa.Column("_token", sa.BigInteger),
+        sa.Column("_hash", sa.BigInteger),
+        sa.Column("_source_hash", sa.BigInteger),
+        sa.Column("_deleted", sa.Boolean),
+        sa.Column("_same", text),
+        sa.Column("_seq", sa.BigInteger),
+    ]
+    return [*data, *refs, *own]
+
+
+def _build(records: Records) -> list[sa.Table]:
+    tables = sa.MetaData()
+    current = sa.Table(
+        records.current,
+        tables,
+        sa.Column("_key", text, primary_key=True),
+        *_columns(records),
+        sa.Column("_duplicate", sa.Boolean, nullable=False, server_default=sa.false()),
+    )
+    sa.Index(f"{records.current}__seq", current.c._seq)
+    for name in records.refs:
+        sa.Index(f"{records.current}_{name}", current.c[name])
+    if records.marks:
+        sa.Index(f"{records.current}__same", current.c._same)
+    history = sa.Table(
+        records.history,
+        tables,
+        sa.Column("_key", text, primary_key=True),
+        *_columns(records),
+        sa.Column("_seq_to", sa.BigInteger, primary_key=True, autoincrement=False),
+    )
+    sa.Index(f"{records.history}__seq_to", history.c._seq_to)
+    return [current, history]
