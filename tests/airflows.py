@@ -128,6 +128,16 @@ class Airflow:
         ]
         return found
 
+    def attempts(self) -> list[int]:
+        """How often each task instance was tried, over all runs."""
+        path = "/api/v2/dags/~/dagRuns/~/taskInstances"
+        found: list[int] = []
+        while True:
+            page = self.call("GET", path, limit=100, offset=len(found))["task_instances"]
+            found += [item["try_number"] for item in page]
+            if not page:
+                return [tries for tries in found if tries]
+
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         """The log of one attempt of a task."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
