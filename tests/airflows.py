@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,15 +129,18 @@ class Airflow:
         ]
         return found
 
-    def attempts(self) -> list[int]:
-        """How often each task instance was tried, over all runs."""
+    def retries(self) -> Counter[str]:
+        """How often each task was tried again, over all runs, by task id."""
         path = "/api/v2/dags/~/dagRuns/~/taskInstances"
-        found: list[int] = []
+        again: Counter[str] = Counter()
+        offset = 0
         while True:
-            page = self.call("GET", path, limit=100, offset=len(found))["task_instances"]
-            found += [item["try_number"] for item in page]
+            page = self.call("GET", path, limit=100, offset=offset)["task_instances"]
+            for item in page:
+                again[item["task_id"]] += max(item["try_number"] - 1, 0)
             if not page:
-                return [tries for tries in found if tries]
+                return again
+            offset += len(page)
 
     def log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         """The log of one attempt of a task."""
