@@ -19,6 +19,7 @@ from typing import Any
 from tidegate import describe, settings
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError, OvertakenError, TidegateError, UnavailableError
+from tidegate.fields import did_you_mean
 from tidegate.model import Mode, Request, Window
 from tidegate.path import Job, store_endpoint
 from tidegate.pipeline.reader import PipelineFile, read_all
@@ -58,12 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--connect", action="store_true", help="also ask the sources")
     run = add("run", _run, "pull, clean, validate and load one stream")
     run.add_argument("stream", help="source.stream")
-    run.add_argument(
-        "--from", dest="since", type=datetime.fromisoformat, help="read a window: from this time …"
-    )
-    run.add_argument(
-        "--to", dest="until", type=datetime.fromisoformat, help="… until this one (not included)"
-    )
+    run.add_argument("--from", dest="since", type=_moment, help="read a window: from this time …")
+    run.add_argument("--to", dest="until", type=_moment, help="… until this one (not included)")
     run.add_argument("--full", action="store_true", help="read everything, from the first row")
     status = add("status", _status, "show every stream: rows, quarantine, watermark, freshness")
     status.add_argument("stream", nargs="?", help="only this one, with its last runs")
@@ -78,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("--home", type=Path, help="where the suites are; default: TIDEGATE_HOME")
     add("schema", _schema, "print the JSON Schema of pipeline files")
     return parser
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        hint = "is not a time. Write it like 2026-01-31 or 2026-01-31T12:30+00:00"
+        raise argparse.ArgumentTypeError(f"{text!r} {hint}") from error
 
 
 def _files(options: Any) -> list[PipelineFile]:
@@ -100,16 +105,21 @@ def _job(options: Any, name: str) -> Job:
                 known.append(f"{file.name}.{stream}")
                 if known[-1] == name:
                     return Job(file.source, stream, spec, from_environment)
-    from difflib import get_close_matches
+    raise _unknown("stream", name, known)
 
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ConfigError(f"no stream {name!r}.{hint} Known: {', '.join(known) or 'none'}")
+
+def _unknown(what: str, name: str, known: list[str]) -> ConfigError:
+    hint = did_you_mean(name, known)
+    return ConfigError(f"no {what} {name!r}.{hint} Known: {', '.join(known) or 'none'}")
 
 
 def _check(options: Any) -> int:
     results: list[dict[str, Any]] = []
-    for file in _files(options):
+    files = _files(options)
+    for name in options.names:
+        if name not in {file.name for file in files}:
+            raise _unknown("pipeline file", name, [file.name for file in files])
+    for file in files:
         if options.names and file.name not in options.names:
             continue
         results += [
@@ -143,15 +153,19 @@ def _findings(job: Job) -> list[dict[str, Any]]:
     from tidegate.store import tables
     from tidegate.validate import Suite
 
+    found: list[dict[str, Any]] = []
     try:
         with open_source(job.endpoint(), job.stream, job.full_name) as source:
             found = [asdict(finding) for finding in source.check()]
             columns = clean.outline(source.columns(), job.stream.clean)
         tables.plan(job.full_name, columns, job.stream, marks=False)
-        Suite(job.full_name, job.stream.expect, columns)
+        Suite(job.full_name, job.stream.expect, columns).verify()
     except TidegateError as error:
-        found = [{"level": "error", "message": str(error)}]
+        if str(error) not in [finding["message"] for finding in found]:
+            found.append({"level": "error", "message": str(error)})
     results = [{"stream": job.full_name, **finding} for finding in found]
+    for result in results:
+        result["message"] = result["message"].removeprefix(f"{job.full_name}: ")
     return results or [{**_fine(job), "message": "the file and the source agree"}]
 
 
@@ -190,18 +204,8 @@ def _status(options: Any) -> int:
     if options.json:
         print(json.dumps({"streams": streams, "runs": runs}, indent=1, ensure_ascii=False))
         return DONE
-    _table(
-        [
-            "stream",
-            "rows",
-            "deleted",
-            "duplicates",
-            "quarantined",
-            "watermark",
-            "freshness_seconds",
-        ],
-        streams,
-    )
+    counts = ["rows", "deleted", "duplicates", "quarantined"]
+    _table(["stream", *counts, "watermark", "freshness_seconds"], streams)
     if runs:
         print()
         _table(["seq", "mode", *_NUMBERS, "committed_at"], runs)
@@ -217,9 +221,12 @@ def _age(moment: str | None) -> float | None:
 def _compare(options: Any) -> int:
     from tidegate.compare import compare
 
-    names = options.stream or [
-        f"{file.name}.{name}" for file in _files(options) for name in file.streams
-    ]
+    names = options.stream
+    if not names:
+        for file in _files(options):
+            for error in file.broken.values():
+                raise error
+            names = [*names, *(f"{file.name}.{name}" for name in file.streams)]
     results = [compare(_job(options, name)) for name in names]
     rows = [{**asdict(result), "agrees": result.agrees} for result in results]
     if options.json:
@@ -241,7 +248,10 @@ def _quarantine(options: Any) -> int:
         rows = [row for row in rows if row["key"] == options.key]
     if options.json or options.action == "show":
         print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return DONE if rows or options.key is None else NO
+        if options.key is not None and not rows:
+            print(f"tidegate: {options.stream}: no row {options.key!r} is held", file=sys.stderr)
+            return NO
+        return DONE
     for row in rows:
         row["reason"] = "; ".join(reason["message"] for reason in row["reasons"])
     _table(["stream", "key", "held_at", "reason"], rows)

@@ -82,10 +82,8 @@ def _verdict(rows: sqlite3.Connection, stream: str) -> Comparison:
         number("SELECT count(*) FROM source"),
         number(f"SELECT count(*) FROM source s WHERE {_LOADED}"),
         number(f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND {_HELD}"),
-        number(
-            f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND NOT {_HELD} AND NOT {_KNOWN}"
-        ),
-        number(f"SELECT count(*) FROM source s WHERE NOT {_LOADED} AND NOT {_HELD} AND {_KNOWN}"),
+        number(f"SELECT count(*) FROM source s WHERE {_MISSING}"),
+        number(f"SELECT count(*) FROM source s WHERE {_STALE}"),
         number(f"SELECT count(*) FROM store s WHERE {_EXTRA}"),
         examples,
     )
@@ -103,8 +101,11 @@ _LOADED = (
 )
 _HELD = "EXISTS (SELECT 1 FROM store t WHERE t.key = s.key AND t.hash = s.hash AND t.what = 'held')"
 _KNOWN = "EXISTS (SELECT 1 FROM store t WHERE t.key = s.key)"
+_MISSING = f"NOT {_LOADED} AND NOT {_HELD} AND NOT {_KNOWN}"
+_STALE = f"NOT {_LOADED} AND NOT {_HELD} AND {_KNOWN}"
 _EXTRA = "s.what = 'record' AND NOT EXISTS (SELECT 1 FROM source o WHERE o.key = s.key)"
 _EXAMPLES = f"""
-SELECT 'missing or stale', key FROM source s WHERE NOT {_LOADED} AND NOT {_HELD}
-UNION ALL SELECT 'extra', key FROM store s WHERE {_EXTRA} LIMIT 10
+SELECT * FROM (SELECT 'missing', key FROM source s WHERE {_MISSING} LIMIT 4)
+UNION ALL SELECT * FROM (SELECT 'stale', key FROM source s WHERE {_STALE} LIMIT 4)
+UNION ALL SELECT * FROM (SELECT 'extra', key FROM store s WHERE {_EXTRA} LIMIT 4)
 """

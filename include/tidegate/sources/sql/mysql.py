@@ -85,6 +85,8 @@ class MySQL(Dialect):
             ),
             **_tls(endpoint),
         }
+        if endpoint.password:  # PyMySQL takes text for Latin-1, servers take UTF-8
+            arguments["password"] = endpoint.password.encode()
         if socket := endpoint.options.get("unix_socket"):
             arguments["unix_socket"] = str(socket)
         return sa.create_engine(
