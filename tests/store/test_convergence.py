@@ -55,7 +55,7 @@ def deliver(
 def digest(desk: Desk) -> list[list[Any]]:
     current = desk.name.replace(".", "__")
     queries = [
-        f"""SELECT _key, _token, _hash, _deleted, _duplicate, customer, total
+        f"""SELECT _key, _token, _hash, _deleted, _duplicate, customer, total, updated_at
         FROM {current} ORDER BY 1""",
         f"""SELECT type, key, CAST(attributes AS TEXT), record FROM entity
         WHERE stream = '{desk.name}' AND deleted = false ORDER BY 1, 2""",
@@ -64,6 +64,21 @@ def digest(desk: Desk) -> list[list[Any]]:
     ]
     with desk.store._reading() as connection:
         return [[tuple(row) for row in connection.exec_driver_sql(query)] for query in queries]
+
+
+def customers(entities: list[Any]) -> dict[str, str]:
+    """Customer → the record that describes it, as the store says."""
+    return {key: record for kind, key, _, record in entities if kind == "Customer"}
+
+
+def expected_customers(records: list[Any]) -> dict[str, str]:
+    """The same, computed anew from all records: the latest, then the largest key, speaks."""
+    best: dict[str, tuple[str, int, str]] = {}
+    for key, _, _, deleted, duplicate, customer, _, updated_at in records:
+        if not deleted and not duplicate and customer is not None:
+            mine = (str(updated_at), len(key), key)
+            best[customer] = max(best.get(customer, mine), mine)
+    return {customer: key for customer, (_, _, key) in best.items()}
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
@@ -79,3 +94,4 @@ def test_every_order_ends_in_the_same_store(
             other = digest(deliver(store, tmp_path, versions, chance))
             assert one == other, f"history {seed}"
             assert one[0], "a history that loads nothing proves nothing"
+            assert customers(one[1]) == expected_customers(one[0])

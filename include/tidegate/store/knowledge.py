@@ -30,13 +30,18 @@ def project(
 
 def _entities(script: Script, records: Records, entity: Entity, cursor: str | None) -> None:
     ref = script.quote(ref_name(entity.key))
-    order = f"{script.quote(cursor)} DESC, " if cursor else ""
-    facts = script.quote("facts__" + entity.type)
-    pieces = {"ref": ref, "order": order, "facts": facts, "json": _json(script, records, entity)}
-    script.run("DROP TABLE IF EXISTS {facts}", pieces)
-    script.run(_FACTS, pieces)
-    script.lead(facts, "key")
+    pieces = {
+        "ref": ref,
+        "order": f"c.{script.quote(cursor)} DESC NULLS LAST, " if cursor else "",
+        "touched": script.quote("touched__" + entity.type),
+        "facts": script.quote("facts__" + entity.type),
+        "json": _json(script, records, entity),
+    }
     script.values["type"] = entity.type
+    for name, query in (("touched", _TOUCHED), ("facts", _FACTS)):
+        script.run("DROP TABLE IF EXISTS {" + name + "}", pieces)
+        script.run(query, pieces)
+        script.lead(pieces[name], "key")
     for name in entity.named:
         old, new = _member(script, "e"), _member(script, "f")
         script.run(_OUTDATED, {**pieces, "old": old, "new": new}, name=name)
@@ -44,6 +49,7 @@ def _entities(script: Script, records: Records, entity: Entity, cursor: str | No
     if script.run(_DESCRIBE, pieces) >= MANY:
         script.measure("entity")
     script.run("DROP TABLE {facts}", pieces)
+    script.run("DROP TABLE {touched}", pieces)
 
 
 def _relations(script: Script, load: Load, relation: Relation) -> None:
@@ -64,7 +70,7 @@ def _json(script: Script, records: Records, entity: Entity) -> str:
     lite = script.connection.dialect.name == "sqlite"
     parts = []
     for name, column in entity.named.items():
-        cell = script.quote(column)
+        cell = "c." + script.quote(column)
         if kinds[column] == "bytes":
             cell = f"hex({cell})" if lite else f"encode({cell}, 'hex')"
         parts.append("'" + name.replace("'", "''").replace(":", "\\:") + "', " + cell)
@@ -80,18 +86,36 @@ def _member(script: Script, alias: str) -> str:
 _LIVE = "_deleted = false AND _duplicate = false"
 
 _TOUCHED = """
-  SELECT {ref} FROM {current} WHERE _seq = :seq
-  UNION SELECT {ref} FROM {history} WHERE _seq_to = :seq"""
+CREATE TEMPORARY TABLE {touched} AS
+SELECT {ref} AS key FROM {current} WHERE _seq = :seq AND {ref} IS NOT NULL
+UNION SELECT {ref} FROM {history} WHERE _seq_to = :seq AND {ref} IS NOT NULL
+"""
+
+# Who may speak for a touched entity now: the records just touched; the one that spoke before; and,
+# where that one was itself touched, every record of the entity.
+_CANDIDATES = """
+  SELECT _key FROM {current} WHERE _seq = :seq
+  UNION SELECT e.record FROM {touched} AS t
+    JOIN entity AS e ON e.stream = :stream AND e.type = :type AND e.key = t.key
+  UNION SELECT g._key FROM {current} AS g WHERE g.{ref} IN (
+    SELECT t.key FROM {touched} AS t
+    JOIN entity AS e ON e.stream = :stream AND e.type = :type AND e.key = t.key
+    JOIN {current} AS w ON w._key = e.record WHERE w._seq = :seq)"""
 
 _FACTS = f"""
 CREATE TEMPORARY TABLE {{facts}} AS
-SELECT touched.key AS key, described.attributes AS attributes, described.record AS record
-FROM (SELECT {{ref}} AS key FROM ({_TOUCHED}) AS t WHERE {{ref}} IS NOT NULL) AS touched
+SELECT t.key AS key, {{json}} AS attributes, best.record AS record
+FROM {{touched}} AS t
 LEFT JOIN (
-  SELECT {{ref}} AS key, {{json}} AS attributes, _key AS record,
-    row_number() OVER (PARTITION BY {{ref}} ORDER BY {{order}}length(_key) DESC, _key DESC) AS place
-  FROM {{current}} WHERE {_LIVE} AND {{ref}} IN ({_TOUCHED})
-) AS described ON described.key = touched.key AND described.place = 1
+  SELECT ranked.key, ranked.record FROM (
+    SELECT c.{{ref}} AS key, c._key AS record, row_number() OVER (
+      PARTITION BY c.{{ref}} ORDER BY {{order}}length(c._key) DESC, c._key DESC) AS place
+    FROM {{current}} AS c
+    WHERE c.{{ref}} IS NOT NULL AND c._deleted = false AND c._duplicate = false
+      AND c._key IN ({_CANDIDATES})
+  ) AS ranked WHERE ranked.place = 1
+) AS best ON best.key = t.key
+LEFT JOIN {{current}} AS c ON c._key = best.record
 """
 
 _OUTDATED = """
