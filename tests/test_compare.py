@@ -10,7 +10,6 @@ from services import Server
 from shops import STAMP, Shop
 from tidegate.compare import Comparison, compare
 
-
 PAIRS = [("sqlite", "sqlite"), ("mariadb", "postgres"), ("postgres", "sqlite")]
 
 

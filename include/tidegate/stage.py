@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tidegate import settings
@@ -142,7 +143,7 @@ def sweep(days: float | None = None) -> int:
     removed = 0
     for stream in root.iterdir():
         for run in stream.iterdir() if stream.is_dir() else ():
-            newest = max((_modified(file) for file in run.rglob("*")), default=0.0)
+            newest = max(_modified(file) for file in [run, *run.rglob("*")])
             if newest < limit:
                 run.fs.rm(run.path, recursive=True)
                 removed += 1
@@ -150,8 +151,18 @@ def sweep(days: float | None = None) -> int:
 
 
 def _modified(file: Any) -> float:
-    stat = file.stat()
-    return float(getattr(stat, "st_mtime", 0) or 0)
+    """When *file* was last written; now, where the file system cannot tell: better kept."""
+    try:
+        if seconds := getattr(file.stat(), "st_mtime", None):
+            return float(seconds)
+        if file.is_dir():
+            return 0.0
+        moment: datetime = file.fs.modified(file.path)
+    except FileNotFoundError:
+        return 0.0
+    except NotImplementedError:
+        return time.time()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _digest(data: bytes) -> str:

@@ -1,0 +1,236 @@
+"""Between tasks: what was staged comes back as it was, or not at all; the sweep takes the old."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tidegate import stage
+from tidegate.errors import MismatchError
+from tidegate.model import Check, Increment, Mode, Request, Watermark, Window
+
+DAY = 86_400
+REQUEST = Request("shop.orders", "scheduled__2026-03-01T00:00:00+00:00/ä", Mode.INCREMENT)
+PLAIN = Increment(
+    request=REQUEST, step="pull", where="", origin="file:///x", columns=(), pages=(), read=7,
+    generation=3, low=None, high=None, observed_at="2026-03-01T00:00:00+00:00",
+)  # fmt: skip
+FULL = replace(
+    PLAIN,
+    request=replace(
+        REQUEST, mode=Mode.WINDOW, window=Window("2026-03-01", "2026-03-02"), attempt=2
+    ),
+    step="validate",
+    columns=({"name": 'naïve "column"', "type": "decimal(12,2)", "nullable": True},),
+    low=Watermark(2**63 - 1),
+    high=Watermark("2026-03-01T00:00:00.000000"),
+    cleaned=(("trim", 3), ("to_number", 0)),
+    checks=(Check("expect_x", {"column": "a", "value_set": [1, None, "é"]}, 10, 2),),
+    notes=("a note",),
+)
+
+
+@pytest.fixture(params=["plain", "file", "memory", "odd"])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where TIDEGATE_STAGE may lead."""
+    places = {
+        "plain": str(tmp_path / "stage"),
+        "file": f"file://{tmp_path}/stage",
+        "memory": f"memory://{tmp_path.name}/stage",
+        "odd": f"file://{tmp_path}/a folder, with #1 100% odd? names",
+    }
+    monkeypatch.setenv("TIDEGATE_STAGE", places[request.param])
+    return places[request.param]
+
+
+def page(*keys: str | None, held: str | None = None) -> pa.Table:
+    return pa.table(
+        {"_key": pa.array(keys, pa.string()), "_held": pa.array([held] * len(keys), pa.string())}
+    )
+
+
+def staged(increment: Increment = PLAIN, *tables: pa.Table) -> Increment:
+    writer = stage.Writer(stage.folder(increment.request, increment.step))
+    for table in tables or (page("1", "2"), page(None, held="[]"), page()):
+        writer.write(table)
+    return writer.close(increment)
+
+
+@pytest.mark.parametrize("increment", [PLAIN, FULL])
+def test_an_increment_comes_back_as_it_was_staged(root: str, increment: Increment) -> None:
+    done = staged(increment)
+
+    again = stage.load_manifest(done.where)
+
+    assert again == done
+    assert (again.rows, again.held, [page.rows for page in again.pages]) == (3, 1, [2, 1, 0])
+    assert done.where.startswith(root)
+    assert again == replace(increment, where=done.where, pages=done.pages, rows=3, held=1)
+    assert [table.column("_key").to_pylist() for table in stage.pages(again)] == [
+        ["1", "2"], [None], [],
+    ]  # fmt: skip
+    assert [table.column_names for table in stage.pages(again, ["_held"])] == [["_held"]] * 3
+
+
+def test_an_increment_without_pages_comes_back(root: str) -> None:
+    writer = stage.Writer(stage.folder(REQUEST, "pull"))
+    done = writer.close(PLAIN)
+    assert stage.load_manifest(done.where) == done
+    assert list(stage.pages(done)) == []
+
+
+def test_every_attempt_writes_a_folder_of_its_own(root: str) -> None:
+    folders = {stage.folder(REQUEST, "pull") for _ in range(50)}
+    folders |= {stage.folder(replace(REQUEST, attempt=2), "pull"), stage.folder(REQUEST, "clean")}
+    assert len(folders) == 52
+    runs = {folder.rsplit("/", 1)[0] for folder in folders}
+    assert len(runs) == 1
+    other = stage.folder(replace(REQUEST, run_id="another"), "pull").rsplit("/", 1)[0]
+    assert other not in runs
+
+
+@pytest.mark.parametrize("damage", ["cut", "one bit", "swapped", "empty"])
+def test_a_page_that_is_not_what_was_written_is_refused(root: str, damage: str) -> None:
+    done = staged(PLAIN, page("1", "2"), page("3", "4"))
+    file = stage.path(done.where) / done.pages[0].name
+    data = file.read_bytes()
+    other = (stage.path(done.where) / done.pages[1].name).read_bytes()
+    file.write_bytes(
+        {
+            "cut": data[:-1], "one bit": data[:20] + bytes([data[20] ^ 1]) + data[21:],
+            "swapped": other, "empty": b"",
+        }[damage]
+    )  # fmt: skip
+    with pytest.raises(MismatchError) as error:
+        list(stage.pages(done))
+    assert str(error.value).startswith("shop.orders: ")
+    assert str(error.value).endswith(
+        "page-00000.parquet is not what was staged. Clear the run from its pull task."
+    )
+
+
+def test_a_page_or_a_manifest_that_is_gone_is_told(root: str) -> None:
+    done = staged()
+    (stage.path(done.where) / done.pages[1].name).unlink()
+    with pytest.raises(MismatchError, match=r"page-00001\.parquet is gone\. Clear the run"):
+        list(stage.pages(done))
+    (stage.path(done.where) / "manifest.json").unlink()
+    with pytest.raises(MismatchError, match=r"manifest\.json is gone\. Clear the run"):
+        stage.load_manifest(done.where)
+
+
+def test_a_folder_that_was_never_finished_is_no_increment(root: str) -> None:
+    writer = stage.Writer(stage.folder(REQUEST, "pull"))
+    writer.write(page("1"))
+    with pytest.raises(MismatchError):
+        stage.load_manifest(writer.where)
+
+
+def test_a_manifest_holds_neither_rows_nor_secrets(root: str) -> None:
+    done = staged(PLAIN, page("a-value-of-a-row"))
+    text = (stage.path(done.where) / "manifest.json").read_text(encoding="utf-8")
+    assert "a-value-of-a-row" not in text
+
+
+# The sweep --------------------------------------------------------------------------------------
+
+
+def age(where: str, days: float) -> None:
+    """Make the files of a staged folder, and the folders around them, *days* old."""
+    then = time.time() - days * DAY
+    step = Path(stage.path(where).path)
+    for place in [*step.iterdir(), step, step.parent]:
+        os.utime(place, (then, then))
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TIDEGATE_STAGE", f"file://{tmp_path}/stage")
+    return tmp_path / "stage"
+
+
+def run(name: str, step: str = "pull", stream: str = "shop.orders") -> Increment:
+    return staged(replace(PLAIN, request=Request(stream, name), step=step))
+
+
+def test_the_sweep_takes_what_is_older_and_nothing_younger(local: Path) -> None:
+    old, other, young, fresh = (
+        run("old"), run("other", stream="shop.lines"), run("young"), run("fresh"),
+    )  # fmt: skip
+    age(old.where, 3.1)
+    age(other.where, 30)
+    age(young.where, 2.9)
+
+    assert stage.sweep(3) == 2
+
+    assert stage.load_manifest(young.where) == young
+    assert stage.load_manifest(fresh.where) == fresh
+    for gone in (old, other):
+        with pytest.raises(MismatchError):
+            stage.load_manifest(gone.where)
+    assert stage.sweep(3) == 0
+
+
+def test_a_run_stays_while_any_step_of_it_is_young(local: Path) -> None:
+    pulled = run("long", "pull")
+    age(pulled.where, 10)
+    cleaned = run("long", "clean")
+    assert stage.sweep(3) == 0
+    assert stage.load_manifest(pulled.where) == pulled
+    age(cleaned.where, 4)
+    assert stage.sweep(3) == 1
+
+
+def test_a_run_that_has_only_begun_stays(local: Path) -> None:
+    where = stage.folder(REQUEST, "pull")
+    writer = stage.Writer(where)
+    assert stage.sweep(0.5) == 0
+    writer.write(page("1"))
+    assert writer.close(PLAIN).pages
+
+
+def test_the_age_comes_from_the_settings(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    age(run("old").where, 3.5)
+    monkeypatch.setenv("TIDEGATE_STAGE_DAYS", "4")
+    assert stage.sweep() == 0
+    monkeypatch.delenv("TIDEGATE_STAGE_DAYS")
+    assert stage.sweep() == 1
+
+
+def test_strangers_in_the_folder_stay_and_nothing_staged_is_nothing_to_sweep(local: Path) -> None:
+    assert stage.sweep(3) == 0
+    run("fresh")
+    (local / "README").write_text("not ours")
+    assert stage.sweep(3) == 0
+    assert (local / "README").exists()
+
+
+def test_the_sweep_of_another_file_system_keeps_what_is_young(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TIDEGATE_STAGE", "memory://sweep/stage")
+    done = run("young")
+    assert stage.sweep(3) == 0
+    assert stage.load_manifest(done.where) == done
+    assert stage.sweep(-1) == 1
+    with pytest.raises(MismatchError):
+        stage.load_manifest(done.where)
+
+
+def test_staging_is_under_the_home_folder_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TIDEGATE_STAGE", raising=False)
+    monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
+    assert Path(stage.path(staged().where).path).is_relative_to(tmp_path / "home" / "stage")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TIDEGATE_HOME", "near")
+    done: Any = staged()
+    assert stage.load_manifest(done.where) == done
+    assert list((tmp_path / "near" / "stage").iterdir())
