@@ -21,6 +21,9 @@ _REFUSED = re.compile(
     r"|unable to open|certificate",
     re.IGNORECASE,
 )
+_HOPELESS = re.compile(
+    r"no such|syntax error|cannot pass more than|too many (SQL|columns|terms|arg)"
+)
 BUSY_SECONDS = 60
 """How long a writer waits for another writer of the store."""
 
@@ -117,6 +120,8 @@ def _translation(endpoint: Endpoint, error: BaseException | None) -> TidegateErr
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if _REFUSED.search(text) or "InsufficientPrivilege" in kinds:
         return RefusedError(f"{where} said no: {text}. Check its connection and its rights.")
+    if _HOPELESS.search(text):
+        return None
     if kinds & {"OperationalError", "InterfaceError"}:
         return UnavailableError(f"{where} did not answer: {text}")
     return None

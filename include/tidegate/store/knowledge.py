@@ -74,7 +74,17 @@ def _json(script: Script, records: Records, entity: Entity) -> str:
         if kinds[column] == "bytes":
             cell = f"hex({cell})" if lite else f"encode({cell}, 'hex')"
         parts.append("'" + name.replace("'", "''").replace(":", "\\:") + "', " + cell)
-    return f"{'json_object' if lite else 'jsonb_build_object'}({', '.join(parts)})"
+    if not lite:
+        objects = (", ".join(parts[n : n + _MOST]) for n in range(0, len(parts) or 1, _MOST))
+        return " || ".join(f"jsonb_build_object({some})" for some in objects)
+    if len(parts) <= _MOST:
+        return f"json_object({', '.join(parts)})"
+    rows = " UNION ALL SELECT ".join(["NULL AS name, NULL AS value WHERE false", *parts])
+    return f"(SELECT json_group_object(name, value) FROM (SELECT {rows}))"
+
+
+_MOST = 50
+"""Members of one JSON object that each database's function takes: two arguments each, of 100."""
 
 
 def _member(script: Script, alias: str) -> str:

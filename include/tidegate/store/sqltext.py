@@ -13,6 +13,11 @@ MANY = 10_000
 """Rows after whose change the planner's knowledge of a table is worth renewing."""
 
 
+def quoted(name: str) -> str:
+    """*name* as an identifier in a driver's own text; SQLAlchemy's would double percent signs."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 @dataclass
 class Script:
     """Templates over one set of names and values, run on one connection."""
@@ -23,8 +28,7 @@ class Script:
 
     def quote(self, name: str) -> str:
         """*name* as a quoted identifier, whatever it holds (a colon is no bound value)."""
-        quoted = self.connection.dialect.identifier_preparer.quote_identifier(name)
-        return quoted.replace(":", "\\:")
+        return quoted(name).replace(":", "\\:")
 
     def columns(self, names: list[str], prefix: str = "") -> str:
         """Quoted, comma-separated; each after *prefix*."""

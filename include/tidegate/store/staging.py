@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
+from tidegate.store.sqltext import quoted
 from tidegate.store.tables import Records, store_type
 
 _OWN_TYPES = {
@@ -61,23 +62,21 @@ def _copy(connection: Connection, stage: str, page: pa.Table) -> None:
         text,
         csv.WriteOptions(include_header=False, quoting_style="all_valid"),
     )
-    quote = connection.dialect.identifier_preparer.quote
-    names = ", ".join(map(quote, page.column_names))
+    names = ", ".join(map(quoted, page.column_names))
     driver: Any = connection.connection.driver_connection
     with (
         driver.cursor() as cursor,
-        cursor.copy(f"COPY {quote(stage)} ({names}) FROM STDIN (FORMAT csv)") as copy,
+        cursor.copy(f"COPY {quoted(stage)} ({names}) FROM STDIN (FORMAT csv)") as copy,
     ):
         copy.write(text.getbuffer())
 
 
 def _insert(connection: Connection, stage: str, page: pa.Table) -> None:
-    quote = connection.dialect.identifier_preparer.quote
-    names = ", ".join(map(quote, page.column_names))
+    names = ", ".join(map(quoted, page.column_names))
     marks = ", ".join("?" * page.num_columns)
     driver: Any = connection.connection.driver_connection
     rows = zip(*(_for_sqlite(column) for column in page.columns), strict=True)
-    driver.executemany(f"INSERT INTO {quote(stage)} ({names}) VALUES ({marks})", rows)
+    driver.executemany(f"INSERT INTO {quoted(stage)} ({names}) VALUES ({marks})", rows)
 
 
 def _for_sqlite(column: pa.ChunkedArray) -> list[Any]:
