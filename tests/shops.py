@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,17 +74,18 @@ class Shop:
         """The whole path, once."""
         return path.run(self.job(**fields), self.request(mode, window))
 
-    def insert(self, *rows: Mapping[str, Any], table: str = "orders") -> None:
+    def insert(self, *rows: Mapping[str, Any]) -> None:
         """Values as the driver takes them, zone-less instants in UTC."""
-        self._each(table, rows, sa.insert)
+        with self._writing() as connection:
+            for names, some in itertools.groupby(rows, key=tuple):
+                place = sa.table("orders", *map(sa.column, names))
+                connection.execute(sa.insert(place), list(some))
 
     def change(self, id: Any, **values: Any) -> None:
         """Set *values* of the row *id*."""
-
-        def statement(place: Any) -> Any:
-            return sa.update(place).where(place.c.id == id)
-
-        self._each("orders", [values], statement, also="id")
+        place = sa.table("orders", *map(sa.column, ["id", *values]))
+        with self._writing() as connection:
+            connection.execute(sa.update(place).where(place.c.id == id).values(values))
 
     def execute(self, *statements: str) -> None:
         """On the source."""
@@ -103,13 +104,9 @@ class Shop:
         }
         return (table,) in bare(self.store, names[self.store.kind])
 
-    def _each(
-        self, table: str, rows: Iterable[Mapping[str, Any]], make: Any, also: str | None = None
-    ) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
         with self.server.engine(self.source).begin() as connection:
             if self.source.kind == "mysql":
                 connection.exec_driver_sql("SET time_zone = '+00:00'")
-            for row in rows:
-                names = [*row, *([also] if also else [])]
-                place = sa.table(table, *(sa.column(name) for name in names))
-                connection.execute(make(place).values(row))
+            yield connection
