@@ -2,6 +2,7 @@
 
 ``engine``     open a database, and say plainly why it cannot be opened
 ``tables``     every table, once, for SQLite and PostgreSQL
+``evolve``     a stream's tables follow its columns, or refuse to
 ``staging``    Arrow pages into a temporary table, set-wise
 ``merge``      the versioned upsert: older never overwrites newer
 ``knowledge``  entities, attributes and relations, projected from the records
