@@ -32,13 +32,14 @@ def _entities(script: Script, records: Records, entity: Entity, cursor: str | No
     ref = script.quote(ref_name(entity.key))
     pieces = {
         "ref": ref,
-        "order": f"c.{script.quote(cursor)} DESC NULLS LAST, " if cursor else "",
+        "order": _order(script, records, cursor) if cursor else "",
         "touched": script.quote("touched__" + entity.type),
+        "speaker": script.quote("speaker__" + entity.type),
         "facts": script.quote("facts__" + entity.type),
         "json": _json(script, records, entity),
     }
     script.values["type"] = entity.type
-    for name, query in (("touched", _TOUCHED), ("facts", _FACTS)):
+    for name, query in _STEPS.items():
         script.run("DROP TABLE IF EXISTS {" + name + "}", pieces)
         script.run(query, pieces)
         script.lead(pieces[name], "key")
@@ -48,8 +49,18 @@ def _entities(script: Script, records: Records, entity: Entity, cursor: str | No
     script.run(_VANISH, pieces)
     if script.run(_DESCRIBE, pieces) >= MANY:
         script.measure("entity")
-    script.run("DROP TABLE {facts}", pieces)
-    script.run("DROP TABLE {touched}", pieces)
+    for name in _STEPS:
+        script.run("DROP TABLE {" + name + "}", pieces)
+
+
+def _order(script: Script, records: Records, cursor: str) -> str:
+    """The largest cursor first. SQLite keeps exact numbers as text, where 9 comes after 10."""
+    cell = "c." + script.quote(cursor)
+    exact = any(c.name == cursor and c.type.name in {"decimal", "numeric"} for c in records.data)
+    number = ""
+    if exact and script.connection.dialect.name == "sqlite":
+        number = f"CAST({cell} AS NUMERIC) DESC NULLS LAST, length({cell}) DESC, "
+    return f"{number}{cell} DESC NULLS LAST, "
 
 
 def _relations(script: Script, load: Load, relation: Relation) -> None:
@@ -112,27 +123,32 @@ _CANDIDATES = """
     JOIN entity AS e ON e.stream = :stream AND e.type = :type AND e.key = t.key
     JOIN {current} AS w ON w._key = e.record WHERE w._seq = :seq)"""
 
-_FACTS = f"""
-CREATE TEMPORARY TABLE {{facts}} AS
-SELECT t.key AS key, {{json}} AS attributes, best.record AS record
-FROM {{touched}} AS t
-LEFT JOIN (
-  SELECT ranked.key, ranked.record FROM (
-    SELECT c.{{ref}} AS key, c._key AS record, row_number() OVER (
-      PARTITION BY c.{{ref}} ORDER BY {{order}}length(c._key) DESC, c._key DESC) AS place
-    FROM {{current}} AS c
-    WHERE c.{{ref}} IS NOT NULL AND c._deleted = false AND c._duplicate = false
-      AND c._key IN ({_CANDIDATES})
-  ) AS ranked WHERE ranked.place = 1
-) AS best ON best.key = t.key
-LEFT JOIN {{current}} AS c ON c._key = best.record
+_SPEAKER = f"""
+CREATE TEMPORARY TABLE {{speaker}} AS
+SELECT ranked.key AS key, ranked.record AS record FROM (
+  SELECT c.{{ref}} AS key, c._key AS record, row_number() OVER (
+    PARTITION BY c.{{ref}} ORDER BY {{order}}length(c._key) DESC, c._key DESC) AS place
+  FROM {{current}} AS c
+  WHERE c.{{ref}} IS NOT NULL AND c._deleted = false AND c._duplicate = false
+    AND c._key IN ({_CANDIDATES})
+) AS ranked WHERE ranked.place = 1
 """
+
+_FACTS = """
+CREATE TEMPORARY TABLE {facts} AS
+SELECT t.key AS key, {json} AS attributes, s.record AS record
+FROM {touched} AS t
+LEFT JOIN {speaker} AS s ON s.key = t.key
+LEFT JOIN {current} AS c ON c._key = s.record
+"""
+
+_STEPS = {"touched": _TOUCHED, "speaker": _SPEAKER, "facts": _FACTS}
 
 _OUTDATED = """
 INSERT INTO attribute (stream, type, key, name, seq_from, seq_to, value)
 SELECT e.stream, e.type, e.key, :name,
   coalesce((SELECT max(a.seq_to) FROM attribute AS a WHERE a.stream = e.stream AND a.type = e.type
-            AND a.key = e.key AND a.name = :name), e.seq_from), :seq, {old}
+            AND a.key = e.key AND a.name = :name AND a.seq_to > e.seq_from), e.seq_from), :seq, {old}
 FROM entity AS e JOIN {facts} AS f ON f.key = e.key
 WHERE e.stream = :stream AND e.type = :type AND e.deleted = false
   AND (f.record IS NULL OR {old} IS DISTINCT FROM {new})
@@ -143,7 +159,8 @@ INSERT INTO entity (stream, type, key, attributes, record, deleted, seq_from, se
 SELECT :stream, :type, key, attributes, record, false, :seq, :seq FROM {facts}
 WHERE record IS NOT NULL
 ON CONFLICT (stream, type, key) DO UPDATE SET
-  attributes = excluded.attributes, record = excluded.record, deleted = false, seq = excluded.seq
+  attributes = excluded.attributes, record = excluded.record, deleted = false, seq = excluded.seq,
+  seq_from = CASE WHEN entity.deleted THEN excluded.seq_from ELSE entity.seq_from END
 WHERE entity.attributes <> excluded.attributes OR entity.record <> excluded.record OR entity.deleted
 """
 

@@ -69,12 +69,12 @@ def _commit(connection: Connection, todo: Load, records: tables.Records) -> Repo
     if request.mode is not Mode.WINDOW:
         mark = ledger.advance(connection, increment)
     records = evolve.ensure(connection, records)
-    mended = quarantine.mend(connection, records)
     merged = merge.merge(connection, records, seq)
     names = {column.name for column in records.data}
     cursor = todo.stream.cursor if todo.stream.cursor in names else None
     knowledge.project(connection, records, todo.stream.load, cursor, seq)
     quarantine.hold(connection, _held(increment), request.run_id, seq, ledger.now())
+    mended = quarantine.mend(connection, records)
     report = Report(
         request.stream, request.run_id, request.mode, pulled=increment.rows,
         inserted=merged.inserted, updated=merged.updated, deleted=merged.deleted,
@@ -109,8 +109,12 @@ def _deleted(todo: Load, table: pa.Table) -> pa.Array | pa.ChunkedArray:
     if rule is None:
         return pa.array([False] * table.num_rows, pa.bool_())
     column = table.column(rule.column)
+    bits = pa.types.is_binary(column.type)
+    texts = _bits(column) if bits else column.cast(pa.string())
     if rule.values:
-        return pc.is_in(pc.utf8_lower(column.cast(pa.string())), value_set=_words(rule, column))
+        return pc.is_in(pc.utf8_lower(texts), value_set=_words(rule, column))
+    if bits:
+        return pc.fill_null(pc.not_equal(texts, "0"), False)
     if pa.types.is_boolean(column.type):
         return pc.fill_null(column, False)
     if any(item.name == rule.column and item.type.name in NUMBERS for item in todo.columns):
@@ -129,7 +133,18 @@ def _words(rule: SoftDelete, column: pa.ChunkedArray) -> pa.Array:
     words = [str(value).lower() for value in rule.values]
     if pa.types.is_boolean(column.type):
         words = [{"1": "true", "0": "false"}.get(word, word) for word in words]
+    if pa.types.is_binary(column.type):
+        words = [{"true": "1", "false": "0"}.get(word, word) for word in words]
     return pa.array(words, pa.string())
+
+
+def _bits(column: pa.ChunkedArray) -> pa.Array:
+    """A column BIT, which comes as octets, as the text of its numbers."""
+    cells = [
+        cell if cell is None else cell.hex() if len(cell) > 8 else str(int.from_bytes(cell))
+        for cell in column.to_pylist()
+    ]
+    return pa.array(cells, pa.string())
 
 
 def _held(increment: Increment) -> Iterator[quarantine.Held]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.model import Json
+from tidegate.store.sqltext import Script
 from tidegate.store.tables import Records, quarantine_table
 
 _BATCH = 2_000
@@ -49,15 +51,27 @@ def hold(connection: Connection, rows: Iterable[Held], run_id: str, seq: int, no
 
 
 def mend(connection: Connection, records: Records) -> int:
-    """Mark what was held and has now been loaded from a later read; returns how many rows."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
-    stage = quote(records.stage).replace(":", "\\:")
-    statement = sa.text(
-        f"UPDATE tidegate_quarantine SET state = 'mended' WHERE stream = :stream "
-        f"AND state = 'held' AND EXISTS (SELECT 1 FROM {stage} AS s "
-        "WHERE s._key = tidegate_quarantine.key AND s._token > tidegate_quarantine.token)"
-    )
-    return connection.execute(statement, {"stream": records.stream}).rowcount
+    """Mark what is held of a read older than the record's own; returns how many rows.
+
+    It follows from the two tables alone, so a version that is held late is mended at once.
+    """
+    script = Script(connection, {"current": records.current}, {"stream": records.stream})
+    return script.run(_MEND)
+
+
+def held_before(connection: Connection, stream: str, rows: Iterable[tuple[str, int]]) -> int:
+    """How many of *rows* (key, source hash) wait here already, just as they are."""
+    table, found = quarantine_table, 0
+    rest = iter(rows)
+    while some := list(islice(rest, 500)):
+        query = sa.select(table.c.key, table.c.source_hash).where(
+            table.c.stream == stream,
+            table.c.state == "held",
+            table.c.key.in_([key for key, _ in some]),
+        )
+        known = {(row[0], row[1]) for row in connection.execute(query)}
+        found += sum(row in known for row in some)
+    return found
 
 
 def _batches(rows: Iterable[Held]) -> Iterator[dict[str, Held]]:
@@ -84,3 +98,10 @@ def _upsert(connection: Connection) -> Any:
         set_={name: insert.excluded[name] for name in names},
         where=insert.excluded.token >= quarantine_table.c.token,
     )
+
+
+_MEND = """
+UPDATE tidegate_quarantine SET state = 'mended'
+WHERE stream = :stream AND state = 'held' AND EXISTS (SELECT 1 FROM {current} AS c
+  WHERE c._key = tidegate_quarantine.key AND c._token > tidegate_quarantine.token)
+"""

@@ -54,9 +54,10 @@ class Script:
 
     def lead(self, table: str, column: str) -> None:
         """Give the new temporary *table* (quoted) an index, so that no plan over it can be bad."""
-        if self.connection.dialect.name == "postgresql":
-            self.connection.exec_driver_sql(f"CREATE INDEX ON {table} ({column})")
-            self.measure(table)
+        name = quoted(f"{table.strip(chr(34))}__{column}")
+        schema = "temp." if self.connection.dialect.name == "sqlite" else ""
+        self.connection.exec_driver_sql(f"CREATE INDEX {schema}{name} ON {table} ({column})")
+        self.measure(table)
 
     def _execute(
         self, template: str, fragments: Mapping[str, str], values: Mapping[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, OvertakenError
 from tidegate.model import Increment, Json, Report, Watermark
 from tidegate.pipeline.models import Stream
 from tidegate.store import engine as engines
-from tidegate.store import ledger, loading, tables
+from tidegate.store import ledger, loading, quarantine, tables
 from tidegate.store.ledger import StreamState
 
 
@@ -46,8 +46,11 @@ class Store:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._engine = engines.create(endpoint)
-        with self._writing() as connection:
-            _create(connection)
+        with self._reading() as connection:
+            there = _is_made(connection)
+        if not there:
+            with self._writing() as connection:
+                _create(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -80,9 +83,17 @@ class Store:
             return loading.load(self._engine, loading.Load(increment, stream))
 
     def touch(self, increment: Increment) -> Watermark | None:
-        """Nothing was new: move the watermark alone."""
+        """Nothing was new: move the watermark alone, unless another run has; returns where it is."""
         with self._writing() as connection:
-            return ledger.advance(connection, increment)
+            try:
+                return ledger.advance(connection, increment)
+            except OvertakenError:
+                return ledger.state(connection, increment.request.stream).watermark
+
+    def held_before(self, stream: str, rows: Iterable[tuple[str, int]]) -> int:
+        """How many of *rows* (key, source hash) are in quarantine already, just as they are."""
+        with self._reading() as connection:
+            return quarantine.held_before(connection, stream, rows)
 
     def status(self) -> list[StreamStatus]:
         """Every stream that was ever pulled, by name."""
@@ -174,12 +185,16 @@ class Store:
             yield connection
 
 
+def _is_made(connection: Connection) -> bool:
+    return sa.inspect(connection).has_table("tidegate_head")
+
+
 def _create(connection: Connection) -> None:
     """Create the fixed tables, once; two processes may try at the same time."""
-    if sa.inspect(connection).has_table("tidegate_head"):
-        return
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7421931)")
+    if _is_made(connection):
+        return
     tables.metadata.create_all(connection)
     connection.exec_driver_sql(
         "INSERT INTO tidegate_head (id, seq) VALUES (1, 0) ON CONFLICT (id) DO NOTHING"
