@@ -8,6 +8,7 @@ line with the port and the password once Airflow is healthy.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ def main() -> int:
     port = choose(18080)
     environment = airflow.environment(places, port, secrets) | extra
     processes = Processes(adopt=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         migration = airflow.start(processes, environment, places, "db", "migrate", lasting=False)
         wait(processes, lambda: migration.process.poll() == 0)
