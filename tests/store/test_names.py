@@ -67,6 +67,34 @@ def test_keys_whose_names_join_to_the_same_text_stay_apart(store: Store, tmp_pat
     assert table(desk, "relation", "from_key, to_key") == [("1|a\\|b\\\\c", "a\\|b\\\\c|1")]
 
 
+def test_long_names_of_a_stream_a_key_and_a_type_are_not_too_long_together(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "customer_identifier_" + "x" * 40
+    columns = [*increments.COLUMNS, Column(key, ColumnType("string"))]
+    monkeypatch.setattr(increments, "COLUMNS", columns)
+    mapping = {"entities": [{"type": "T" * 60, "key": key, "attributes": ["total"]}]}
+    stream = STREAM.model_copy(update={"load": Load.model_validate(mapping)})
+    desk = Desk(store, tmp_path, stream, name=f"{'s' * 40}.{'t' * 40}")
+    desk.load([row(1, **{key: "a"})])
+    desk.load([row(1, "2.00", **{key: "a"})])
+    assert table(desk, "entity", "type, key") == [("T" * 60, "a")]
+    assert table(desk, "attribute", "name, value") == [("total", "1.00")]
+
+
+def test_a_column_whose_name_postgresql_would_cut_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [*increments.COLUMNS, Column("ü" * 32, ColumnType("string"))]
+    monkeypatch.setattr(increments, "COLUMNS", columns)
+    desk = Desk(store, tmp_path)
+    if store.endpoint.kind == "sqlite":
+        assert [desk.load([row(1)]).inserted, desk.load([row(1)]).unchanged] == [1, 1]
+    else:
+        with pytest.raises(ConfigError, match="has more than 63 octets, .* step 'rename'"):
+            desk.load([row(1)])
+
+
 HOSTILE = ["or\"der", "a:b", "per%cent", "%(x)s", "sp ace", "{brace}", "semi;colon", "select",
            "quote'd", "back\\slash", "ünï", "a.b", "?"]  # fmt: skip
 

@@ -10,7 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import ConfigError
-from tidegate.store.tables import Records, store_type, stream_table, text
+from tidegate.store.tables import (
+    LONGEST,
+    Records,
+    index_name,
+    store_type,
+    stream_table,
+    text,
+)
 from tidegate.types import ColumnType
 
 _INTEGERS = ("int16", "int32", "int64")
@@ -19,8 +26,10 @@ _INTEGERS = ("int16", "int32", "int64")
 def ensure(connection: Connection, records: Records) -> Records:
     """Create the stream's tables, or make them fit the columns it has now; says which are gone.
 
-    Raises ConfigError when a column's type changed to one that cannot hold what is stored.
+    Raises ConfigError when a column's type changed to one that cannot hold what is stored, or its
+    name is longer than the database's names are.
     """
+    _require_short(connection, records)
     inspector = sa.inspect(connection)
     there: list[str] = []
     if inspector.has_table(records.current):
@@ -35,6 +44,16 @@ def ensure(connection: Connection, records: Records) -> Records:
     _remember(connection, records)
     kept = {*records.values, "_seq", "_duplicate"}
     return replace(records, gone=tuple(name for name in there if name not in kept))
+
+
+def _require_short(connection: Connection, records: Records) -> None:
+    """PostgreSQL cuts long names, and would miss the column at the next load."""
+    for column in records.data:
+        if connection.dialect.name == "postgresql" and len(column.name.encode()) > LONGEST:
+            raise ConfigError(
+                f"{records.stream}: column {column.name!r} has more than {LONGEST} octets, which "
+                "PostgreSQL cuts. Give it a shorter name with the cleaning step 'rename'."
+            )
 
 
 def _extend(
@@ -130,7 +149,7 @@ def _build(records: Records) -> list[sa.Table]:
     )
     sa.Index(f"{records.current}__seq", current.c._seq)
     for name in records.refs:
-        sa.Index(f"{records.current}_{name}", current.c[name])
+        sa.Index(index_name(records.current, name), current.c[name])
     if records.marks:
         sa.Index(f"{records.current}__same", current.c._same)
     history = sa.Table(

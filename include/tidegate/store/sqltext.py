@@ -54,9 +54,10 @@ class Script:
 
     def lead(self, table: str, column: str) -> None:
         """Give the new temporary *table* (quoted) an index, so that no plan over it can be bad."""
-        name = quoted(f"{table.strip(chr(34))}__{column}")
-        schema = "temp." if self.connection.dialect.name == "sqlite" else ""
-        self.connection.exec_driver_sql(f"CREATE INDEX {schema}{name} ON {table} ({column})")
+        name = ""  # PostgreSQL makes one up: cut to 63 octets, ours might be the table's
+        if self.connection.dialect.name == "sqlite":
+            name = "temp." + quoted(f"{table.strip(chr(34))}__{column}")
+        self.connection.exec_driver_sql(f"CREATE INDEX {name} ON {table} ({column})")
         self.measure(table)
 
     def _execute(

@@ -21,7 +21,9 @@ from tidegate.fields import did_you_mean
 from tidegate.pipeline.models import Stream
 from tidegate.types import Column, ColumnType
 
-LONGEST_NAME = 63 - len("__history__seq_to")
+LONGEST = 63
+"""Octets of a name in PostgreSQL."""
+LONGEST_NAME = LONGEST - len("__history__seq_to")
 OPEN = 2**62
 """``seq_to`` of what still holds: a number rather than NULL keeps range predicates simple."""
 
@@ -150,7 +152,12 @@ def current_name(stream: str) -> str:
 def ref_name(key: Sequence[str]) -> str:
     """The column that joins the values of *key* into one text; no two keys share it."""
     name = "_ref_" + "_".join(key)
-    return name if len(key) == 1 else _short(name + "_" + _digest("\0".join(key)), 63)
+    return _short(name if len(key) == 1 else name + "_" + _digest("\0".join(key)), LONGEST)
+
+
+def index_name(table: str, column: str) -> str:
+    """The index of a ``_ref_…`` column; both names together may be too long."""
+    return _short(f"{table}_{column}", LONGEST)
 
 
 def _short(name: str, longest: int) -> str:
