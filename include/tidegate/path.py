@@ -149,9 +149,11 @@ def validate(job: Job, increment: Increment) -> Increment:
         raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
     writer = stage.Writer(stage.folder(increment.request, "validate"))
     reasons: Counter[str] = Counter()
+    held: dict[int, dict[int, list[Reason]]] = {}
+    for (number, row), why in outcome.held.items():
+        held.setdefault(number, {})[row] = why
     for number, page in enumerate(stage.pages(increment)):
-        found = {row: why for (n, row), why in outcome.held.items() if n == number}
-        table = _hold(page, found) if found else page
+        table = _hold(page, held[number]) if number in held else page
         writer.write(table)
         reasons.update(_rules(table))
     result = writer.close(replace(increment, step="validate", checks=tuple(outcome.checks)))
@@ -210,13 +212,31 @@ def _rules(page: pa.Table) -> Iterator[str]:
 
 
 def _stop_above(job: Job, increment: Increment, reasons: Counter[str]) -> None:
+    """Rows in quarantine that are read again as they were are no news: they do not count."""
     limit = job.stream.stop_above
     if limit is None or increment.held <= share(limit, increment.rows):
         return
+    with job.store() as store:
+        known = store.held_before(increment.request.stream, _held_rows(increment))
+    held, rows = increment.held - known, increment.rows - known
+    if held <= share(limit, rows):
+        return
     most = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
     raise DataError(
-        f"{increment.request.stream}: {increment.held:,} of {increment.rows:,} rows "
-        f"({increment.held / increment.rows:.1%}) are held, more than stop_above: {limit}. "
+        f"{increment.request.stream}: {held:,} of {rows:,} rows "
+        f"({held / rows:.1%}) are held, more than stop_above: {limit}. "
         f"Nothing was loaded. Most of them: {most}. "
         "Mend the rows or the rule, then run the stream again."
     )
+
+
+def _held_rows(increment: Increment) -> Iterator[tuple[str, int]]:
+    """Quarantine key and source hash of each held row."""
+    import pyarrow.compute as pc
+
+    from tidegate.store.quarantine import key_of
+
+    for page in stage.pages(increment, ["_key", "_source_hash", "_held"]):
+        held = page.filter(pc.is_valid(page.column("_held")))
+        keys, hashes = (held.column(name).to_pylist() for name in ("_key", "_source_hash"))
+        yield from zip(map(key_of, keys, hashes), hashes, strict=True)

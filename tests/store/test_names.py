@@ -91,7 +91,7 @@ def test_a_column_whose_name_postgresql_would_cut_is_refused(
     if store.endpoint.kind == "sqlite":
         assert [desk.load([row(1)]).inserted, desk.load([row(1)]).unchanged] == [1, 1]
     else:
-        with pytest.raises(ConfigError, match="has more than 63 octets, .* step 'rename'"):
+        with pytest.raises(ConfigError, match=r"has more than 63 octets, .* step 'rename'"):
             desk.load([row(1)])
 
 

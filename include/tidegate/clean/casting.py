@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tidegate.clean.constants import canonical
 from tidegate.clean.moments import Readings, parse_iso, settle
 from tidegate.clean.numbers import parse_number
-from tidegate.clean.vector import attempt, each
+from tidegate.clean.vector import attempt, blank, each
 from tidegate.types import NUMBERS, TEMPORAL, ColumnType
 
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ def to_text(values: pa.Array, source: ColumnType) -> tuple[pa.Array, Mask]:
         if source.name == "timestamp":
             texts = pc.binary_join_element_wise(texts, "Z", "")
         return attempt(lambda array: array, (texts,), pa.string())
-    return attempt(lambda array: array.cast(pa.string()), (values,), pa.string())
+    texts, failed = attempt(lambda array: array.cast(pa.string()), (values,), pa.string())
+    if source.name == "bytes":  # text with a NUL character is none: PostgreSQL refuses it
+        nul = pc.fill_null(pc.match_substring(texts, "\0"), False).to_numpy(zero_copy_only=False)
+        return blank(texts, nul), failed | nul
+    return texts, failed
 
 
 def parse_words(

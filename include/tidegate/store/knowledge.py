@@ -148,7 +148,8 @@ _OUTDATED = """
 INSERT INTO attribute (stream, type, key, name, seq_from, seq_to, value)
 SELECT e.stream, e.type, e.key, :name,
   coalesce((SELECT max(a.seq_to) FROM attribute AS a WHERE a.stream = e.stream AND a.type = e.type
-            AND a.key = e.key AND a.name = :name AND a.seq_to > e.seq_from), e.seq_from), :seq, {old}
+            AND a.key = e.key AND a.name = :name AND a.seq_to > e.seq_from), e.seq_from),
+  :seq, {old}
 FROM entity AS e JOIN {facts} AS f ON f.key = e.key
 WHERE e.stream = :stream AND e.type = :type AND e.deleted = false
   AND (f.record IS NULL OR {old} IS DISTINCT FROM {new})

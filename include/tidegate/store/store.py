@@ -83,7 +83,7 @@ class Store:
             return loading.load(self._engine, loading.Load(increment, stream))
 
     def touch(self, increment: Increment) -> Watermark | None:
-        """Nothing was new: move the watermark alone, unless another run has; returns where it is."""
+        """Nothing was new: move the watermark alone, unless another run did; returns it."""
         with self._writing() as connection:
             try:
                 return ledger.advance(connection, increment)
