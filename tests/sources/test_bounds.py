@@ -12,6 +12,7 @@ import pytest
 from services import Server
 from sources.tables import INSTANT, STAMP, insert, keys, pull, stream
 from tidegate.errors import ConfigError
+from tidegate.fields import duration
 from tidegate.model import Watermark
 from tidegate.sources import open_source
 from tidegate.sources.sql.bound import observe
@@ -38,11 +39,21 @@ def high(moment: str, type: str, zone: str, lookback: str = "0s") -> object:
 
 
 def test_the_bound_is_the_clock_minus_the_lookback() -> None:
-    moment = "2024-01-15T12:00:00.5+00:00"
-    assert high(moment, "timestamp", "Europe/Berlin", "90s") == "2024-01-15T11:58:30.500000+00:00"
-    assert high(moment, "datetime", "Europe/Berlin", "90s") == "2024-01-15T12:58:30.500000"
+    moment = "2024-01-15T12:00:00+00:00"
+    assert high(moment, "timestamp", "Europe/Berlin", "90s") == "2024-01-15T11:58:30.000000+00:00"
+    assert high(moment, "datetime", "Europe/Berlin", "90s") == "2024-01-15T12:58:30.000000"
     assert high(moment, "date", "Pacific/Auckland", "0s") == "2024-01-16"
     assert high(moment, "date", "Pacific/Auckland", "2d") == "2024-01-14"
+
+
+@pytest.mark.parametrize("type", ["timestamp", "datetime"])
+@pytest.mark.parametrize("lookback", ["0s", "1.7s"])
+def test_the_bound_passes_no_row_of_a_column_without_fractions(type: str, lookback: str) -> None:
+    """A row of 12:00:00.7 is stamped 12:00:00 there, and may be read after the bound was taken."""
+    clock = datetime.fromisoformat("2024-01-15T12:00:00.6+00:00")
+    stamped = clock.replace(tzinfo=None) + timedelta(seconds=0.1) - duration(lookback)
+    bound = datetime.fromisoformat(str(high(clock.isoformat(), type, "UTC", lookback)))
+    assert stamped.replace(microsecond=0) >= bound.replace(tzinfo=None)
 
 
 @pytest.mark.parametrize(
@@ -90,9 +101,8 @@ def test_the_servers_clock_is_read_in_utc(sql_server: Server) -> None:
     assert before - timedelta(seconds=1) < at < datetime.now(UTC) + timedelta(seconds=1)
     assert seen.high is not None
     assert len(str(seen.high.cursor)) == len("2024-01-01T00:00:00.000000")
-    assert at.replace(tzinfo=None) - datetime.fromisoformat(str(seen.high.cursor)) == timedelta(
-        hours=1
-    )
+    whole = at.replace(tzinfo=None, microsecond=0)
+    assert whole - datetime.fromisoformat(str(seen.high.cursor)) == timedelta(hours=1)
 
 
 def test_a_numeric_cursor_goes_by_its_largest_value(sql_server: Server) -> None:

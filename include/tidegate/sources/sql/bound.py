@@ -1,7 +1,8 @@
 """How far a stream is complete: the server's clock (or the largest cursor) minus the lookback.
 
 The lookback has to be longer than any transaction that writes the table: a row that commits later
-than that after its stamp is missed. All of this guess is in :func:`observe`.
+than that after its stamp is missed. All of this guess is in :func:`observe`. Bounds are whole
+seconds: a column without fractions keeps 12:00:00.7 as 12:00:00, below a bound of 12:00:00.5.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def observe(
     """
     high: Watermark | None = None
     if type.name in TEMPORAL:
-        high = to_watermark(clock - duration(str(lookback)), type, zone)
+        safe = (clock - duration(str(lookback))).replace(microsecond=0)
+        high = to_watermark(safe, type, zone)
     elif largest is not None:
         high = Watermark(math.floor(largest) - int(lookback))
     return Observation(high, clock.isoformat(timespec="microseconds"))
