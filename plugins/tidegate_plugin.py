@@ -44,7 +44,8 @@ def _page() -> Any:
         with create_session() as session:
             found = session.scalars(query).first()
             value = XComModel.deserialize_value(found) if found else None
-        return value.get("where") if isinstance(value, dict) else None
+        where = value.get("where") if isinstance(value, dict) else None
+        return where if isinstance(where, str) else None
 
     return page.create(find, [Depends(requires_access_dag("GET", DagAccessEntity.XCOM))])
 

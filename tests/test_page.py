@@ -25,7 +25,8 @@ INCREMENT = Increment(
 
 
 @pytest.fixture
-def staged(tmp_path: Path) -> Increment:
+def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Increment:
+    monkeypatch.setenv("TIDEGATE_STAGE", str(tmp_path))
     writer = stage.Writer(str(tmp_path / "<b>staged"))
     writer.write(pa.table({"_held": pa.array(["[]", None], pa.string())}))
     return writer.close(INCREMENT)
@@ -104,6 +105,16 @@ def test_what_is_not_there_is_404(staged: Increment) -> None:
     for other in ("/", "/staged", "/staged/dag", "/docs", "/redoc", "/openapi.json"):
         assert served.get(other).status_code == 404
     assert served.get(PLACE, "POST").status_code == 405
+
+
+def test_what_does_not_lie_in_the_stage_is_not_opened(staged: Increment) -> None:
+    """Whoever may write an XCom can put any address there."""
+    root, name = staged.where.rsplit("/", 1)
+    elsewhere = stage.Writer(f"{root}-other/secret").close(INCREMENT).where
+    for where in (elsewhere, f"{root}/../{elsewhere.split('/', 2)[-1]}", f"{root}/x/../{name}",
+                  f"file://{staged.where}", "http://127.0.0.1:1/", "/etc", ""):  # fmt: skip
+        answer = client(replace(staged, where=where)).get(PLACE)
+        assert (answer.status_code, "staged nothing" in answer.text) == (404, True), where
 
 
 def test_who_may_not_look_sees_nothing_on_any_route(staged: Increment) -> None:

@@ -37,7 +37,7 @@ def create(find: Find, allow: Sequence[Any]) -> FastAPI:
 
     def staged(dag_id: str, dag_run_id: str, task_id: str) -> HTMLResponse:
         where = find(dag_id, dag_run_id, task_id)
-        if where is None:
+        if where is None or not stage.is_staged(where):
             return _answer("Nothing staged", "<p>This task has staged nothing (yet).</p>", 404)
         try:
             increment = stage.load_manifest(where)

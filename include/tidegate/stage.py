@@ -40,6 +40,11 @@ def folder(request: Request, step: str) -> str:
     return f"{settings.stage_root()}/{request.stream}/{run}/{unique}"
 
 
+def is_staged(where: str) -> bool:
+    """Whether *where* lies below the stage's root: it may come from whoever can write an XCom."""
+    return where.startswith(f"{settings.stage_root()}/") and ".." not in where.split("/")
+
+
 class Writer:
     """Writes the pages of one increment into *where*, in order."""
 
