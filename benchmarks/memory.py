@@ -67,12 +67,12 @@ file = read_file(Path(sys.argv[1]))
 job = path.Job(file.source, "orders", file.streams["orders"], from_environment)
 start = time.perf_counter()
 if sys.argv[2] == "pull":
-    where = path.pull(job, Request(job.full_name, "bench")).where
+    result = path.pull(job, Request(job.full_name, "bench"))
 else:
     result = getattr(path, sys.argv[2])(job, stage.load_manifest(sys.argv[3]))
-    where = getattr(result, "where", None) or str(result)
+where, rows = getattr(result, "where", ""), getattr(result, "rows", 0) or result.inserted
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps([where, time.perf_counter() - start, peak]))
+print(json.dumps([where, rows, time.perf_counter() - start, peak]))
 """
 
 
@@ -113,9 +113,9 @@ def measure(folder: Path, shop: str, name: str, store: str) -> float:
             [sys.executable, "-c", STEP, str(file), step, where],
             env=environment, stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
-        where, seconds, peak = json.loads(done.stdout.splitlines()[-1])
+        where, rows, seconds, peak = json.loads(done.stdout.splitlines()[-1])
         worst = max(worst, peak)
-        print(f"{name:9} {step:9} {ROWS:>10,} rows {seconds:7.1f} s {peak:7.0f} MB", flush=True)
+        print(f"{name:9} {step:9} {rows:>10,} rows {seconds:7.1f} s {peak:7.0f} MB", flush=True)
     return worst
 
 
