@@ -319,7 +319,7 @@ def test_a_window_and_a_full_run_read_what_they_say(shop: Shop) -> None:
     assert shop.stored("_key") == ["2", "3"]
     assert watermark(shop) is None
 
-    first = shop.run(lookback="1m")
+    first = shop.run(lookback="2m")
     mark = watermark(shop)
     assert (first.inserted, first.unchanged, first.watermark) == (3, 2, mark)
     assert shop.run(Mode.WINDOW, window).unchanged == 2
@@ -332,7 +332,7 @@ def test_a_window_and_a_full_run_read_what_they_say(shop: Shop) -> None:
 
 def test_a_run_without_news_moves_the_watermark_and_writes_no_ledger_line(shop: Shop) -> None:
     shop.insert(row(1))
-    shop.run(lookback="1m")
+    shop.run(lookback="2m")
     before = watermark(shop)
 
     report = shop.run(lookback="1m")
