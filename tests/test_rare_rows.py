@@ -10,7 +10,8 @@ import pytest
 from services import Server
 from shops import Shop
 from test_path import held, now, opened, row
-from tidegate.errors import DataError
+from tidegate.errors import ConfigError, DataError
+from tidegate.model import Mode, Watermark
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +62,22 @@ def test_octets_with_nul_are_no_text_and_hold_their_row(mariadb: Server, postgre
     shop.run(clean=[{"to_text": ["code"]}], types={}, expect=[])
     assert shop.stored("_key, code") == [("1", "abcde"), ("3", None)]
     assert held(shop) == {"2": ["to_text"]}
+
+
+def test_the_watermark_of_one_column_is_not_taken_for_that_of_another(small: Shop) -> None:
+    small.fields["lookback"] = 0
+    small.execute(
+        "ALTER TABLE orders ADD COLUMN version BIGINT",
+        "CREATE INDEX by_version ON orders (version, id)",
+    )
+    small.insert(row(1000, version=5))
+    small.run(cursor="id")
+    small.change(1000, total="2.00", version=6)
+
+    with pytest.raises(ConfigError, match="1000 is one of column 'id', which says nothing of"):
+        small.run(cursor="version")
+
+    assert small.run(Mode.FULL, cursor="version").watermark == Watermark(6)
+    small.change(1000, total="3.00", version=7)
+    small.run(cursor="version")
+    assert [str(total) for total in small.stored("total")] == ["3.00"]

@@ -41,14 +41,17 @@ class Watermark:
     """How far a stream is complete: every change with a cursor *below* this value is loaded.
 
     *cursor* is opaque to all but the source: an integer, or ISO text of fixed width, so that
-    two watermarks of one stream compare with ``<``.
+    two watermarks of one stream compare with ``<``. *column* is where it was taken from.
     """
 
     cursor: int | str
+    column: str | None = field(default=None, compare=False)
 
     def later(self, other: Watermark | None) -> Watermark:
-        """The larger of the two: a watermark never moves back."""
+        """The larger of the two: a watermark never moves back, unless it is of another column."""
         if other is None or type(other.cursor) is not type(self.cursor):
+            return self
+        if None not in {self.column, other.column} and self.column != other.column:
             return self
         return other if other.cursor > self.cursor else self  # type: ignore[operator]
 

@@ -201,6 +201,18 @@ def test_windows_may_cut_another_column_even_one_of_days(sql_server: Server) -> 
         assert "backfill.by: no index begins with 'day'" in source.check()[0].message
 
 
+def test_a_window_of_the_repeated_hour_leaves_no_row_of_it_out(sql_server: Server) -> None:
+    endpoint = make(sql_server, f"{STAMP[sql_server.kind]} NOT NULL")
+    insert(sql_server, endpoint, "orders", [{"id": 1, "changed": "2024-10-27 02:30:00"}])
+    berlin = stream(time_zone="Europe/Berlin")
+    first, second = (
+        ("2024-10-27T00:00:00Z", "2024-10-27T01:00:00Z"),
+        ("2024-10-27T01:00:00Z", "2024-10-27T02:00:00Z"),
+    )
+    assert keys(pull(endpoint, berlin, window=first)) == ["1"]
+    assert keys(pull(endpoint, berlin, window=second)) == ["1"]
+
+
 SPELLINGS = {
     "space": ["2024-01-01 09:00", "2024-01-01 12:00:00", "2024-01-01 12:00:00.5"],
     "letter": ["2024-01-01T09:00:00", "2024-01-01T12:00:00.000", "2024-01-01T12:00:00.500"],

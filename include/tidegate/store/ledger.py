@@ -36,12 +36,12 @@ def now() -> str:
 
 def watermark_text(watermark: Watermark | None) -> str | None:
     """A watermark as the store keeps it."""
-    return None if watermark is None else json.dumps({"cursor": watermark.cursor})
+    return None if watermark is None else json.dumps(asdict(watermark), ensure_ascii=False)
 
 
 def watermark_of(text: str | None) -> Watermark | None:
     """The reverse of :func:`watermark_text`."""
-    return None if text is None else Watermark(json.loads(text)["cursor"])
+    return None if text is None else Watermark(**json.loads(text))
 
 
 def state(connection: Connection, stream: str) -> StreamState:

@@ -19,11 +19,19 @@ Bound = datetime | date | int
 
 def earliest_local(moment: datetime, zone: tzinfo) -> datetime:
     """*moment* in *zone*, zone-less, by the smallest offset used there within a day."""
+    return min(_locals(moment, zone))
+
+
+def latest_local(moment: datetime, zone: tzinfo) -> datetime:
+    """The same by the largest offset."""
+    return max(_locals(moment, zone))
+
+
+def _locals(moment: datetime, zone: tzinfo) -> list[datetime]:
     moment = moment.astimezone(UTC)
-    offsets = [
-        (moment + step).astimezone(zone).utcoffset() for step in (-AROUND, 0 * AROUND, AROUND)
-    ]
-    return moment.replace(tzinfo=None) + min(offset for offset in offsets if offset is not None)
+    around = (moment - AROUND, moment, moment + AROUND)
+    offsets = (near.astimezone(zone).utcoffset() for near in around)
+    return [moment.replace(tzinfo=None) + offset for offset in offsets if offset is not None]
 
 
 def to_watermark(moment: datetime, type: ColumnType, zone: tzinfo) -> Watermark:
@@ -57,11 +65,24 @@ def from_watermark(low: Watermark, type: ColumnType, where: str) -> Bound:
         ) from None
 
 
-def from_window(text: str, type: ColumnType, zone: tzinfo) -> Bound:
-    """An edge of a window (ISO 8601, UTC) as the column holds it."""
+def require_same_cursor(where: str, low: Watermark, cursor: str) -> None:
+    """Raise ConfigError when *low* says nothing of the column that is the cursor now."""
+    if low.column not in {None, cursor}:
+        raise ConfigError(
+            f"{where}: cursor: the watermark {low.cursor!r} is one of column {low.column!r}, which "
+            f"says nothing of {cursor!r}. Run the stream with --full once, or name the old cursor."
+        )
+
+
+def from_window(text: str, type: ColumnType, zone: tzinfo, *, end: bool = False) -> Bound:
+    """An edge of a window (ISO 8601, UTC) as the column holds it.
+
+    Around a transition both edges go as far out as they can: rows of the repeated hour are read
+    by two windows rather than by none.
+    """
     moment = datetime.fromisoformat(text)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     if type.name == "timestamp":
         return moment
-    local = moment.astimezone(zone).replace(tzinfo=None)
+    local = latest_local(moment, zone) if end else earliest_local(moment, zone)
     return local.date() if type.name == "date" else local

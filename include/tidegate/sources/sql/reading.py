@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
@@ -20,7 +21,12 @@ from tidegate.sources.sql import bound
 from tidegate.sources.sql.catalogue import findings
 from tidegate.sources.sql.dialect import Clause
 from tidegate.sources.sql.keyset import Key, Keyset, Slice
-from tidegate.sources.sql.moments import Bound, from_watermark, from_window
+from tidegate.sources.sql.moments import (
+    Bound,
+    from_watermark,
+    from_window,
+    require_same_cursor,
+)
 from tidegate.sources.sql.page import Pages
 from tidegate.sources.sql.plan import Plan, make_plan
 from tidegate.sources.sql.session import Session
@@ -68,7 +74,8 @@ class SqlSource:
             statement = sa.select(highest).select_from(plan.source).where(*dated)
             largest = self._session.scalar(statement)
         clock = self._clock()
-        return bound.observe(clock, largest, self._stream.lookback, type, self._zone)
+        seen = bound.observe(clock, largest, self._stream.lookback, type, self._zone)
+        return replace(seen, high=seen.high and replace(seen.high, column=self._stream.cursor))
 
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Pages of rows; those without a usable cursor or key come last, in every increment."""
@@ -102,6 +109,7 @@ class SqlSource:
         native, type, column = plan.native(cursor), plan.type(cursor), plan.named(cursor)
         where = list(self._session.dialect.dated(native, type))
         if low is not None:
+            require_same_cursor(self._name, low, cursor)
             start = self._bound(cursor, from_watermark(low, type, self._name))
             where.append(column >= self._session.dialect.bind(start))
         if native.nullable:
@@ -126,7 +134,7 @@ class SqlSource:
             )
         bind = self._session.dialect.bind
         since = self._bound(by, from_window(window.since, type, self._zone))
-        until = self._bound(by, from_window(window.until, type, self._zone))
+        until = self._bound(by, from_window(window.until, type, self._zone, end=True))
         where = [column >= bind(since), column < bind(until)]
         return self._family(where, self._keys(by), self._unique)
 
