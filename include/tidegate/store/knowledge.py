@@ -84,6 +84,8 @@ def _json(script: Script, records: Records, entity: Entity) -> str:
         cell = "c." + script.quote(column)
         if kinds[column] == "bytes":
             cell = f"hex({cell})" if lite else f"encode({cell}, 'hex')"
+        if kinds[column] == "float64" and lite:
+            cell = _DIGITS.format(cell=cell)
         parts.append("'" + name.replace("'", "''").replace(":", "\\:") + "', " + cell)
     if not lite:
         objects = (", ".join(parts[n : n + _MOST]) for n in range(0, len(parts) or 1, _MOST))
@@ -93,6 +95,11 @@ def _json(script: Script, records: Records, entity: Entity) -> str:
     rows = " UNION ALL SELECT ".join(["NULL AS name, NULL AS value WHERE false", *parts])
     return f"(SELECT json_group_object(name, value) FROM (SELECT {rows}))"
 
+
+_DIGITS = """CASE WHEN typeof({cell}) = 'real' AND abs({cell}) < 9e999 THEN json(CASE
+  WHEN CAST(printf('%!.15g', {cell}) AS REAL) = {cell} THEN printf('%!.15g', {cell})
+  ELSE printf('%!.17g', {cell}) END) ELSE {cell} END"""
+"""A double in JSON with all its digits; SQLite's own functions may stop after 15."""
 
 _MOST = 50
 """Members of one JSON object that each database's function takes: two arguments each, of 100."""
