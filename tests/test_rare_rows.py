@@ -40,6 +40,23 @@ def test_rows_that_every_run_reads_again_do_not_stop_each_of_them(small: Shop) -
     assert list(held(small)) == ["500"]
 
 
+def test_a_deletion_arrives_whatever_else_is_wrong_with_its_row(small: Shop) -> None:
+    small.insert(row(1), row(2))
+    small.run(
+        deleted={"column": "gone"},
+        expect=[
+            {"name": "expect_column_values_to_be_in_set",
+             "arguments": {"column": "status", "value_set": ["paid"]}},
+        ],
+    )  # fmt: skip
+    small.change(1, gone=1, status="???")
+    small.change(2, status="???")
+    report = small.run()
+    assert (report.deleted, report.quarantined) == (1, 1)
+    assert list(held(small)) == ["2"]
+    assert set(small.stored("_key", tail="WHERE _deleted")) == {"1"}
+
+
 @pytest.mark.parametrize(
     ("rule", "deleted"),
     [({}, {"2"}), ({"values": [1]}, {"2"}), ({"values": [True]}, {"2"}), ({"values": [0]}, {"1"})],

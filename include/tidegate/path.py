@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tidegate.store.store import Store
+    from tidegate.types import Column
     from tidegate.validate import Outcome, Suite
 
 _log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def validate(job: Job, increment: Increment) -> Increment:
     stream = increment.request.stream
     columns = [Column.from_json(column) for column in increment.columns]
     suite = Suite(stream, job.stream.expect, columns)
-    outcome = suite.check(lambda names: stage.pages(increment, names))
+    outcome = suite.check(lambda names: _judged(job, increment, columns, names))
     _keep(suite, outcome)
     if outcome.failures:
         raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
@@ -173,6 +174,28 @@ def run(job: Job, request: Request) -> Report:
     if not increment.rows and request.mode is not Mode.WINDOW:
         return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
     return load(job, validate(job, clean(job, increment)))
+
+
+def _judged(
+    job: Job, increment: Increment, columns: list[Column], names: list[str] | None
+) -> Iterator[pa.Table]:
+    """The staged pages as validation sees them: tombstones stand aside as held rows do."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tidegate import tombstones
+
+    rule = job.stream.deleted
+    if rule is None:
+        yield from stage.pages(increment, names)
+        return
+    tombstones.require(increment.request.stream, rule, columns)
+    wanted = names and list(dict.fromkeys([*names, rule.column]))
+    for page in stage.pages(increment, wanted):
+        gone = tombstones.among(page, rule, columns)
+        aside = pc.if_else(gone, pa.scalar("tombstone"), page.column("_held"))
+        place = page.schema.get_field_index("_held")
+        yield page.set_column(place, "_held", aside)
 
 
 def _keep(suite: Suite, outcome: Outcome) -> None:

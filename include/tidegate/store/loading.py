@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
-from tidegate import hashing, stage
+from tidegate import hashing, stage, tombstones
 from tidegate.errors import MismatchError
 from tidegate.model import BOOKKEEPING, Increment, Mode, Report
-from tidegate.pipeline.models import SoftDelete, Stream
+from tidegate.pipeline.models import Stream
 from tidegate.store import evolve, knowledge, ledger, merge, quarantine, staging, tables
-from tidegate.types import NUMBERS, Column
+from tidegate.types import Column
 
 
 @dataclass(frozen=True)
@@ -99,52 +98,8 @@ def _passed(todo: Load, records: tables.Records) -> Iterator[pa.Table]:
             table = table.append_column(ref, staging.entity_keys(table, key))
         hashed = names + list(records.refs) + (["_same"] if records.marks else [])
         table = table.append_column("_hash", hashing.row_hashes(table, hashed))
-        gone = _deleted(todo, table)
+        gone = tombstones.among(table, todo.stream.deleted, todo.columns)
         yield table.append_column("_deleted", gone)
-
-
-def _deleted(todo: Load, table: pa.Table) -> pa.Array | pa.ChunkedArray:
-    """Which rows the source marks as deleted."""
-    rule = todo.stream.deleted
-    if rule is None:
-        return pa.array([False] * table.num_rows, pa.bool_())
-    column = table.column(rule.column)
-    bits = pa.types.is_binary(column.type)
-    texts = _bits(column) if bits else column.cast(pa.string())
-    if rule.values:
-        return pc.is_in(pc.utf8_lower(texts), value_set=_words(rule, column))
-    if bits:
-        return pc.fill_null(pc.not_equal(texts, "0"), False)
-    if pa.types.is_boolean(column.type):
-        return pc.fill_null(column, False)
-    if any(item.name == rule.column and item.type.name in NUMBERS for item in todo.columns):
-        return pc.fill_null(pc.not_equal(column, _zero(column.type)), False)
-    return pc.is_valid(column)
-
-
-def _zero(kind: pa.DataType) -> pa.Scalar:
-    if pa.types.is_string(kind):  # numbers of any size are text
-        return pa.scalar("0", kind)
-    return pa.scalar(0.0 if pa.types.is_floating(kind) else Decimal(0), kind)
-
-
-def _words(rule: SoftDelete, column: pa.ChunkedArray) -> pa.Array:
-    """The values that mean deleted, as the column's cells are written; 1 is true, too."""
-    words = [str(value).lower() for value in rule.values]
-    if pa.types.is_boolean(column.type):
-        words = [{"1": "true", "0": "false"}.get(word, word) for word in words]
-    if pa.types.is_binary(column.type):
-        words = [{"true": "1", "false": "0"}.get(word, word) for word in words]
-    return pa.array(words, pa.string())
-
-
-def _bits(column: pa.ChunkedArray) -> pa.Array:
-    """A column BIT, which comes as octets, as the text of its numbers."""
-    cells = [
-        cell if cell is None else cell.hex() if len(cell) > 8 else str(int.from_bytes(cell))
-        for cell in column.to_pylist()
-    ]
-    return pa.array(cells, pa.string())
 
 
 def _held(increment: Increment) -> Iterator[quarantine.Held]:
