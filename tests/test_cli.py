@@ -346,7 +346,7 @@ def test_without_a_folder_of_pipeline_files_every_command_says_so(shell: Shell) 
 
 
 def test_rows_that_are_not_allowed_end_with_1(shell: Shell) -> None:
-    shell.write("shop.yaml", FILE.replace("50%", "5%"))
+    shell.write("shop.yaml", FILE.replace("50%", "0%"))
     code, out, err = shell("run", "shop.orders", "--json")
     assert (code, out) == (1, "")
     assert err.startswith("tidegate: shop.orders: 1 of 3 rows (33.3%) are held, more than stop_")

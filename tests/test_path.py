@@ -191,7 +191,14 @@ def test_a_failed_run_leaves_what_earlier_runs_loaded(small: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "rows", "most"),
-    [("5%", 100, 5), ("0%", 10, 0), ("0.29%", 10_000, 29), ("33.3%", 1000, 333), (3, 10, 3)],
+    [
+        ("5%", 100, 5),
+        ("5%", 10, 5),
+        ("0%", 10, 0),
+        ("0.29%", 10_000, 29),
+        ("33.3%", 1000, 333),
+        (3, 10, 3),
+    ],
 )
 def test_exactly_the_share_allowed_passes_and_one_row_more_does_not(
     small: Shop, limit: str | int, rows: int, most: int

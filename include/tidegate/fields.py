@@ -129,10 +129,14 @@ def _type(text: str) -> str:
 
 
 def share(limit: str | int, rows: int) -> float:
-    """How many of *rows* a limit (``"5%"`` or a count) lets pass."""
+    """How many of *rows* a limit (``"5%"`` or a count) lets pass.
+
+    A share of fewer than 100 rows is taken of 100: one bad row alone is no trend, and would stop a
+    stream of small increments for good.
+    """
     if isinstance(limit, int):
         return float(limit)
-    return rows * float(limit.rstrip("%")) / 100
+    return max(rows, 100) * float(limit.rstrip("%")) / 100
 
 
 def _limit(value: str | int) -> str | int:

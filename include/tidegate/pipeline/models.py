@@ -193,7 +193,9 @@ class Settings(Strict):
         "1m", description="read again this far below the safe bound; a number for numeric cursors"
     )
     time_zone: ZoneName = Field("UTC", description="zone of the source's zone-less times")
-    stop_above: Limit | None = Field(None, description="more rows held than this: load nothing")
+    stop_above: Limit | None = Field(
+        None, description="more rows held than this: load nothing; a share counts at least 100 rows"
+    )
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="rows in memory at once")
     statement_timeout: Duration = Field("30s", description="longest query on the source")
     unindexed: Literal["refuse", "allow"] = Field(
