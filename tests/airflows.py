@@ -13,8 +13,20 @@ from typing import Any
 
 import httpx
 
+import services
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 FINAL = {"success", "failed"}
+
+
+def metadata(postgres: services.Server) -> dict[str, str]:
+    """Airflow's own data in PostgreSQL: on SQLite it now and then finds itself locked."""
+    endpoint = postgres.fresh()
+    url = endpoint.url.render_as_string(hide_password=False)
+    return {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
+    }
 
 
 class Airflow:

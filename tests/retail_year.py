@@ -11,7 +11,7 @@ import pymysql
 
 import retail
 import services
-from airflows import Airflow
+from airflows import Airflow, metadata
 from tidegate.connections import Endpoint
 
 STREAM = "retail.order_lines"
@@ -23,16 +23,6 @@ def connect(endpoint: Endpoint) -> Any:
         password=endpoint.password or "", database=endpoint.database, charset="utf8mb4",
         init_command="SET time_zone = '+00:00'",
     )  # fmt: skip
-
-
-def metadata(postgres: services.Server) -> dict[str, str]:
-    """Airflow's own data in PostgreSQL: on SQLite it refuses backfills while other runs go on."""
-    endpoint = postgres.fresh()
-    url = endpoint.url.render_as_string(hide_password=False)
-    return {
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
-    }
 
 
 def pipelines(folder: Path, schedule: str = "5s", every: str = "month") -> Path:

@@ -15,7 +15,7 @@ import pymysql
 import pytest
 
 import services
-from airflows import Airflow
+from airflows import Airflow, metadata
 from tidegate.connections import Endpoint
 
 SECRET = "p@ss/W0rd+x!yz"
@@ -76,7 +76,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(shop: Endpoint, mariadb: services.Server, folder: Path) -> Iterator[Airflow]:
+def airflow(
+    shop: Endpoint, mariadb: services.Server, postgres: services.Server, folder: Path
+) -> Iterator[Airflow]:
     files = folder / "files"
     files.mkdir()
     (files / "shop.yaml").write_text(SHOP, encoding="utf-8")
@@ -97,6 +99,7 @@ def airflow(shop: Endpoint, mariadb: services.Server, folder: Path) -> Iterator[
                 {"conn_type": "sqlite", "schema": str(folder / "store.db")}
             ),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+            **metadata(postgres),
         },
     )
     try:

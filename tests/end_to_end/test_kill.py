@@ -22,7 +22,7 @@ import pymysql
 import pytest
 
 import services
-from airflows import Airflow
+from airflows import Airflow, metadata
 from tidegate.connections import Endpoint
 
 KILLS = int(os.environ.get("TIDEGATE_KILLS") or 20)
@@ -109,7 +109,11 @@ def kill_tasks(airflow: Airflow, seconds: float) -> Counter[str]:
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_killed_tasks_lose_nothing_and_repeat_nothing(
-    database: str, request: pytest.FixtureRequest, mariadb: services.Server, tmp_path: Path
+    database: str,
+    request: pytest.FixtureRequest,
+    mariadb: services.Server,
+    postgres: services.Server,
+    tmp_path: Path,
 ) -> None:
     server: services.Server = request.getfixturevalue(database)
     source, store = mariadb.fresh(), server.fresh()
@@ -130,6 +134,7 @@ def test_killed_tasks_lose_nothing_and_repeat_nothing(
         {
             "AIRFLOW_CONN_ITEMS_DB": mariadb.uri(source),
             "AIRFLOW_CONN_TIDEGATE_STORE": server.uri(store),
+            **metadata(postgres),
         },
     )
     writer = Writer(source)
