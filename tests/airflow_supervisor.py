@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
 from demo import airflow
 from demo.places import Places
-from demo.ports import choose
+from demo.ports import HOST
 from demo.processes import DiedError, Processes, tail
 
 START_SECONDS = 240
@@ -26,7 +27,8 @@ def main() -> int:
     places = Places(Path(sys.argv[1]))
     extra: dict[str, str] = json.loads(sys.stdin.readline())
     secrets = places.prepare(fresh=False)
-    port = choose(18080)
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
     environment = airflow.environment(places, port, secrets) | extra
     processes = Processes(adopt=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -35,6 +35,7 @@ class Airflow:
     def __init__(self, folder: Path, pipelines: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.pipelines = pipelines
+        self.environment = environment
         extra = {
             "TIDEGATE_PIPELINES": str(pipelines),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
