@@ -29,8 +29,8 @@ from tidegate.clean.nodes import (
     joint,
     literal,
 )
-from tidegate.clean.step import did_you_mean
 from tidegate.errors import ConfigError
+from tidegate.fields import did_you_mean
 from tidegate.types import Column, ColumnType
 
 _ARITHMETIC: dict[type[ast.operator], str] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -12,7 +11,7 @@ from typing_extensions import override
 
 from tidegate.clean.page import Page
 from tidegate.errors import ConfigError
-from tidegate.fields import Columns, Strict
+from tidegate.fields import Columns, Strict, did_you_mean
 from tidegate.model import BOOKKEEPING
 from tidegate.types import Column, ColumnType
 
@@ -103,12 +102,6 @@ def empty_as_null(texts: pa.Array, empty: str) -> pa.Array:
     from tidegate.clean.vector import blank, matches
 
     return blank(texts, matches(texts, r"^\s*$"))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``" Did you mean 'x'?"`` or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _free(name: str) -> str:

@@ -14,12 +14,13 @@ from tidegate.clean.duplicates import DropDuplicates
 from tidegate.clean.missing import FillMissing
 from tidegate.clean.privacy import Hash, Mask
 from tidegate.clean.shape import DropColumns, Extract, Rename
-from tidegate.clean.step import Step, did_you_mean
+from tidegate.clean.step import Step
 from tidegate.clean.text import CollapseSpaces, Lower, Normalize, Title, Trim, Upper
 from tidegate.clean.to_boolean import ToBoolean
 from tidegate.clean.to_datetime import ToDatetime
 from tidegate.clean.to_number import ToNumber
 from tidegate.clean.vocabulary import MapValues
+from tidegate.fields import did_you_mean
 
 STEPS: dict[str, type[Step]] = {
     step.name: step

@@ -29,6 +29,7 @@ def create(connection: Connection, records: Records) -> None:
     }
     kinds |= dict.fromkeys(records.refs, f"TEXT{collate}")
     kinds |= {name: kind + (collate if kind == "TEXT" else "") for name, kind in _OWN_TYPES.items()}
+    kinds["_action"] += " DEFAULT 'insert'"
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in kinds.items())
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(records.stage)}")
     connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {quote(records.stage)} ({columns})")
@@ -45,8 +46,6 @@ def fill(connection: Connection, records: Records, pages: Iterable[pa.Table]) ->
         if page.num_rows:
             put(connection, records.stage, numbered)
         done += page.num_rows
-    quote = connection.dialect.identifier_preparer.quote
-    connection.exec_driver_sql(f"UPDATE {quote(records.stage)} SET _action = 'insert'")
     return done
 
 
