@@ -215,7 +215,7 @@ def test_the_pool_of_the_source_is_there(airflow: Airflow) -> None:
 
 def everything(url: str) -> str:
     """All of Airflow's own data, as text."""
-    with sa.create_engine(url).connect() as connection:
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
         tables = [sa.text(f'SELECT CAST(t AS TEXT) FROM "{name}" AS t')
                   for name in sa.inspect(connection).get_table_names()]  # fmt: skip
         return "\n".join(row[0] for table in tables for row in connection.execute(table))
