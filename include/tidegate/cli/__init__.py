@@ -1,0 +1,49 @@
+"""The same path from a shell, without Airflow: ``tidegate check | run | status | quarantine …``.
+
+Exit codes: 0 done · 1 the rows, the source or the store said no · 2 wrong usage or pipeline file ·
+3 the other side did not answer, try again · 4 another run was faster, nothing was kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidegate.cli import files, runs
+from tidegate.cli.words import LATER, NO, OVERTAKEN, USAGE
+from tidegate.errors import ConfigError, OvertakenError, TidegateError, UnavailableError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except TidegateError as error:
+        print(f"tidegate: {error}", file=sys.stderr)
+        if isinstance(error, ConfigError):
+            return USAGE
+        if isinstance(error, UnavailableError):
+            return LATER
+        return OVERTAKEN if isinstance(error, OvertakenError) else NO
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tidegate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pipelines", type=Path, help="folder of the pipeline files")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument("--json", action="store_true", help="print JSON, for machines")
+        return sub
+
+    for module in (files, runs):
+        module.commands(add)
+    return parser

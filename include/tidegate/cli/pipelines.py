@@ -1,0 +1,43 @@
+"""The pipeline files and streams that a command line names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate import settings
+from tidegate.connections import from_environment
+from tidegate.errors import ConfigError
+from tidegate.fields import did_you_mean
+from tidegate.path import Job
+from tidegate.pipeline.reader import PipelineFile, read_all
+
+
+def files(options: Any) -> list[PipelineFile]:
+    """Every pipeline file of the folder in use."""
+    folder = options.pipelines or settings.pipelines()
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder. Give one with --pipelines.")
+    return read_all(folder)
+
+
+def job(options: Any, name: str) -> Job:
+    """The stream called *name*; raises ConfigError when there is none, or it is broken."""
+    known = []
+    for file in files(options):
+        for stream, error in file.broken.items():
+            if name in {f"{file.name}.{stream}", stream} or (
+                file.source is None and name.startswith(f"{file.name}.")
+            ):
+                raise error
+        for stream, spec in file.streams.items():
+            if file.source is not None:
+                known.append(f"{file.name}.{stream}")
+                if known[-1] == name:
+                    return Job(file.source, stream, spec, from_environment)
+    raise unknown("stream", name, known)
+
+
+def unknown(what: str, name: str, known: list[str]) -> ConfigError:
+    """The error for a name that nobody has."""
+    hint = did_you_mean(name, known)
+    return ConfigError(f"no {what} {name!r}.{hint} Known: {', '.join(known) or 'none'}")

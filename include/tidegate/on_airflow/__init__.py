@@ -1,0 +1,18 @@
+"""THE ONLY PACKAGE THAT IMPORTS AIRFLOW: pipeline files become DAGs.
+
+Each stream becomes two DAGs. ``shop.orders`` runs on its schedule; the schedule says *when*, the
+watermark says *what*. ``shop.orders.backfill`` is never scheduled; Airflow's own backfill (UI, CLI,
+REST) makes one run per interval, which reads that window and leaves the watermark alone. A stream
+or file that is wrong becomes a DAG tagged ``broken`` that shows its message.
+
+``dags``    which DAGs there are, and what they look like in Airflow
+``steps``   the path's tasks
+``upkeep``  DAGs for the store itself
+``access``  connections, with their secrets masked
+"""
+
+from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.dags import INTERVALS, RETRIES, build_dags
+from tidegate.on_airflow.steps import StagedDataLink
+
+__all__ = ["INTERVALS", "RETRIES", "StagedDataLink", "build_dags", "connection"]

@@ -1,0 +1,133 @@
+"""Which DAGs the pipeline files become, and what those look like in Airflow."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    CronDataIntervalTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    task,
+)
+
+from tidegate import describe, settings
+from tidegate.errors import ConfigError
+from tidegate.fields import duration
+from tidegate.model import Mode
+from tidegate.on_airflow import steps, upkeep
+from tidegate.on_airflow.access import connection
+from tidegate.path import Job
+from tidegate.pipeline.models import Source, Stream
+from tidegate.pipeline.reader import PipelineFile, read_all
+
+RETRIES = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(exception="tidegate.errors.UnavailableError", action=RetryAction.RETRY),
+        RetryRule(exception="tidegate.errors.TidegateError", action=RetryAction.FAIL),
+    ]
+)
+_MOMENT: Any = {"type": ["null", "string"], "format": "date-time", "section": "Window"}
+INTERVALS = {"hour": "0 * * * *", "day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
+
+
+def build_dags(folder: Path | None = None) -> dict[str, DAG]:
+    """Every DAG that the pipeline files in *folder* declare, by DAG id."""
+    dags: list[DAG] = upkeep.build()
+    for file in read_all(folder or settings.pipelines()):
+        dags += _of_file(file)
+    return {dag.dag_id: dag for dag in dags}
+
+
+def _of_file(file: PipelineFile) -> list[DAG]:
+    dags = [_broken(name, file, error) for name, error in file.broken.items()]
+    if file.source is None:
+        return dags
+    for name, stream in file.streams.items():
+        job = Job(file.source, name, stream, connection)
+        dags += [_sync(job), _backfill(job)]
+    return dags
+
+
+def _sync(job: Job) -> DAG:
+    stream = job.stream
+    schedule: Any = stream.schedule if " " in stream.schedule.strip() else duration(stream.schedule)
+    with DAG(
+        job.full_name,
+        schedule=schedule,
+        params={
+            "mode": Param(
+                "increment", type="string", enum=[str(mode) for mode in Mode], title="What to read",
+                description_md="**increment**: what is new since the watermark. **window**: cursor "
+                "values in [from, until). **full**: everything, from the first row.",
+            ),
+            "from": Param(None, title="From", **_MOMENT),
+            "until": Param(None, title="Until (not included)", **_MOMENT),
+        },
+        doc_md=describe.stream(job.source, job.name, stream),
+        allowed_run_types=["scheduled", "manual", "asset_triggered"],
+        **_common(job.source, stream, "sync"),
+    ) as dag:  # fmt: skip
+        steps.declare(job)
+    return dag
+
+
+def _backfill(job: Job) -> DAG:
+    since = datetime.fromisoformat(job.stream.backfill.since).replace(tzinfo=UTC)
+    with DAG(
+        f"{job.full_name}.backfill",
+        schedule=CronDataIntervalTimetable(INTERVALS[job.stream.backfill.every], timezone="UTC"),
+        end_date=since - timedelta(days=1),
+        doc_md=describe.backfill(job.source, job.name, job.stream),
+        **{**_common(job.source, job.stream, "backfill"), "start_date": since},
+    ) as dag:
+        steps.declare(job)
+    return dag
+
+
+def _common(source: Source, stream: Stream, kind: str) -> dict[str, Any]:
+    """What both DAGs of a stream share. Nothing here may change from one parse to the next."""
+    return {
+        "start_date": datetime(2020, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": {"tidegate", source.name, kind, *stream.tags},
+        "description": stream.description or f"{stream.table} of {source.connection}",
+        "default_args": {
+            "owner": stream.owner,
+            "pool": source.pool or "default_pool",
+            "retries": stream.retries,
+            "retry_policy": RETRIES,
+            "retry_delay": duration(stream.retry_delay),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": duration(stream.max_retry_delay),
+            "execution_timeout": duration(stream.execution_timeout),
+        },
+    }
+
+
+def _broken(name: str, file: PipelineFile, error: ConfigError) -> DAG:
+    """A stream that cannot run, shown where people look for it."""
+    full_name = name if file.source is None else f"{file.name}.{name}"
+    full_name = re.sub(r"[^\w.-]", "_", full_name)
+    with DAG(
+        full_name,
+        schedule=None,
+        start_date=datetime(2020, 1, 1, tzinfo=UTC),
+        tags={"tidegate", "broken"},
+        description="broken: see its documentation",
+        doc_md=describe.broken(full_name, str(error)),
+    ) as dag:
+
+        @task
+        def explain() -> None:
+            raise ConfigError(str(error))
+
+        explain()
+    return dag

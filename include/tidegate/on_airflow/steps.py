@@ -1,0 +1,124 @@
+"""The path's tasks: pull → clean → validate → load, each safe to retry by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, cast
+
+from airflow.sdk import Asset, BaseOperatorLink, get_current_context, task
+
+from tidegate import describe
+from tidegate.errors import ConfigError, OvertakenError
+from tidegate.model import Increment, Mode, Request, Watermark, Window
+from tidegate.path import Job
+
+
+def declare(job: Job) -> None:
+    """Pull → clean → validate → load; with nothing new the last three are skipped."""
+    asset = Asset(job.full_name)
+
+    @task.short_circuit(inlets=[asset])  # type: ignore[untyped-decorator]
+    def pull() -> dict[str, Any]:
+        """Read what is new, and stage it."""
+        from tidegate import path
+
+        increment = path.pull(job, _request(job))
+        if not increment.rows and increment.request.mode is not Mode.WINDOW:
+            _mirror(asset, increment.high, None)
+            return {}
+        return describe.brief(increment)
+
+    @task
+    def clean(pulled: dict[str, Any]) -> dict[str, Any]:
+        """Apply the cleaning steps."""
+        from tidegate import path
+
+        return describe.brief(path.clean(job, _staged(pulled)))
+
+    @task
+    def validate(cleaned: dict[str, Any]) -> dict[str, Any]:
+        """Check the expectations; hold the rows that fail."""
+        from tidegate import path
+
+        return describe.brief(path.validate(job, _staged(cleaned)))
+
+    @task(outlets=[asset])  # type: ignore[untyped-decorator]
+    def load(validated: dict[str, Any]) -> dict[str, Any]:
+        """Make it true, in one transaction of the store."""
+        return _load(job, asset, _staged(validated))
+
+    pulled = pull()
+    cleaned = clean(pulled)
+    validated = validate(cleaned)
+    load(validated)
+    for step in (pulled, cleaned, validated):
+        step.operator.operator_extra_links = (StagedDataLink(),)
+
+
+def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
+    """Load and announce; a run that another one overtook is skipped."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from tidegate import path
+
+    try:
+        report = path.load(job, increment)
+    except OvertakenError as error:
+        raise AirflowSkipException(str(error)) from error
+    events: Any = get_current_context()["outlet_events"]
+    events[asset].extra = describe.report(report)
+    if report.mode is not Mode.WINDOW:
+        _mirror(asset, report.watermark, report.seq)
+    return describe.report(report)
+
+
+def _request(job: Job) -> Request:
+    """What this task instance is asked to read."""
+    context: Any = get_current_context()
+    run, ti, params = context["dag_run"], context["ti"], context["params"]
+    request = Request(job.full_name, run.run_id, attempt=ti.try_number)
+    if ti.dag_id.endswith(".backfill"):
+        since, until = run.data_interval_start, run.data_interval_end
+        if since is None or until is None or since == until:
+            raise ConfigError(
+                f"{ti.dag_id}: this run has no data interval. Use Trigger → Backfill, or trigger "
+                f"{job.full_name} with mode 'window'."
+            )
+        return replace(request, mode=Mode.WINDOW, window=Window.between(since, until))
+    mode = Mode(params["mode"])
+    if mode is not Mode.WINDOW:
+        return replace(request, mode=mode)
+    if not params["from"] or not params["until"]:
+        raise ConfigError(f"{ti.dag_id}: mode 'window' needs both 'from' and 'until'.")
+    since, until = (datetime.fromisoformat(params[name]) for name in ("from", "until"))
+    return replace(request, mode=mode, window=Window.between(since, until))
+
+
+def _staged(brief: dict[str, Any]) -> Increment:
+    """The increment the task before staged, for this task's own attempt."""
+    from tidegate import stage
+
+    increment = stage.load_manifest(brief["where"])
+    attempt = get_current_context()["ti"].try_number
+    return replace(increment, request=replace(increment.request, attempt=attempt))
+
+
+def _mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
+    """Show the watermark where people look for it; the store alone decides what it is."""
+    if watermark is not None:
+        value = {"cursor": watermark.cursor} | ({"seq": seq} if seq else {})
+        cast("Any", get_current_context())["asset_state_store"][asset].set("watermark", value)
+
+
+class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]
+    """From a task to the summary of what it staged."""
+
+    name = "Staged data"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The page of the plugin; it asks for the same permission as the task itself."""
+        from urllib.parse import quote
+
+        parts = (quote(part, safe="") for part in (ti_key.dag_id, ti_key.run_id, ti_key.task_id))
+        return "/tidegate/staged/" + "/".join(parts)
