@@ -196,6 +196,9 @@ class Settings(Strict):
     stop_above: Limit | None = Field(
         None, description="more rows held than this: load nothing; a share counts at least 100 rows"
     )
+    trust: int = Field(
+        50, ge=0, le=100, description="where streams contradict each other, the larger one wins"
+    )
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="rows in memory at once")
     statement_timeout: Duration = Field("30s", description="longest query on the source")
     unindexed: Literal["refuse", "allow"] = Field(
@@ -218,6 +221,11 @@ class Stream(Settings):
     cursor: ColumnName = Field(description="the column that orders changes, like updated_at")
     types: dict[str, TypeName] = Field({}, description="column types that replace the catalogue's")
     deleted: SoftDelete | None = Field(None, description="how the source marks deleted rows")
+    valid_from: ColumnName | None = Field(
+        None,
+        description="when a row began to hold in the world: a date or time; default: the cursor, "
+        "if it is one",
+    )
     backfill: Backfill = Field(Backfill(), description="how history is read")
     clean: tuple[CleanStep, ...] = Field((), description="cleaning steps, in order")
     expect: tuple[Expectation, ...] = Field((), description="Great Expectations' expectations")
