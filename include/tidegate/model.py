@@ -29,11 +29,17 @@ Json = Any
 
 
 class Mode(StrEnum):
-    """What a run reads. Only ``window`` leaves the watermark alone."""
+    """What a run reads. ``window`` and ``replay`` leave the watermark alone."""
 
     INCREMENT = "increment"
     WINDOW = "window"
     FULL = "full"
+    REPLAY = "replay"
+
+    @property
+    def advances(self) -> bool:
+        """Whether the run says how far the stream is complete."""
+        return self in {Mode.INCREMENT, Mode.FULL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,12 @@ class Watermark:
         return other if other.cursor > self.cursor else self  # type: ignore[operator]
 
 
+def utc_text(moment: datetime) -> str:
+    """ISO 8601 with microseconds; a time without a zone is UTC."""
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A half-open range of cursor values, as ISO 8601 UTC text: since ≤ cursor < until."""
@@ -66,15 +78,26 @@ class Window:
     @classmethod
     def between(cls, since: datetime, until: datetime) -> Window:
         """Times without a zone are UTC; raises ConfigError when nothing lies between."""
-        texts = [
-            (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-            .astimezone(UTC)
-            .isoformat(timespec="microseconds")
-            for moment in (since, until)
-        ]
+        texts = [utc_text(moment) for moment in (since, until)]
         if texts[0] >= texts[1]:
             raise ConfigError(f"the window from {since} until {until} is empty.")
         return cls(*texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Which rows of the quarantine to try again: all that are held, or fewer.
+
+    keys    only these, as the quarantine shows them
+    rule    only rows that broke this one
+    since   only rows held at or after this time, ISO 8601 UTC
+    mended  also rows of which a newer version is loaded: they become part of the history
+    """
+
+    keys: tuple[str, ...] = ()
+    rule: str | None = None
+    since: str | None = None
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,7 @@ class Request:
     mode: Mode = Mode.INCREMENT
     window: Window | None = None
     attempt: int = 1
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +154,11 @@ class Increment:
 
     where       folder (ObjectStoragePath URI) that holds ``manifest.json`` and the pages
     origin      the folder that pull staged: names the pull, keeps the rows as the source had them
-    read        number the store issued for this read, the high part of every ``_token``
+    source_columns  the columns as they were pulled; *columns* are those after *step*
+    read        number the store issued for this read, the high part of every ``_token`` but
+                those of a replay, which keeps them
     low, high   watermark before, and the watermark that holds once this is loaded
-    generation  compare-and-set value of the watermark; ignored for windows
+    generation  compare-and-set value of the watermark; ignored where the mode moves none
     observed_at source's clock (ISO UTC) when *high* was computed
     cleaned     rows touched by each cleaning step, in order
     """
@@ -153,6 +179,7 @@ class Increment:
     cleaned: tuple[tuple[str, int], ...] = ()
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
+    source_columns: tuple[dict[str, Json], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from tidegate.pipeline.models import Source, Stream
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tidegate.sources import Rows, Source
     from tidegate.store.store import Store
     from tidegate.types import Column
     from tidegate.validate import Outcome, Suite
@@ -73,10 +74,7 @@ def store_endpoint(resolve: Resolve) -> Endpoint:
 
 def pull(job: Job, request: Request) -> Increment:
     """Stage what is new. With nothing new, the watermark moves at once; skip the rest."""
-    from tidegate.sources import open_source
-
-    windowed = request.mode is Mode.WINDOW
-    with job.store() as store, open_source(job.endpoint(), job.stream, job.full_name) as source:
+    with job.store() as store, _rows(job, store, request) as source:
         state = store.state(request.stream)
         bound = source.observe()
         read = store.issue_read(request.stream)
@@ -84,24 +82,39 @@ def pull(job: Job, request: Request) -> Increment:
         writer = stage.Writer(stage.folder(request, "pull"))
         for page in source.pull(read, low, request.window):
             writer.write(page)
+        columns = tuple(column.to_json() for column in source.columns())
         increment = writer.close(
             Increment(
                 request=request,
                 step="pull",
                 where=writer.where,
                 origin=writer.where,
-                columns=tuple(column.to_json() for column in source.columns()),
+                columns=columns,
+                source_columns=columns,
                 pages=(),
                 read=read,
                 generation=state.generation,
                 low=low,
-                high=None if windowed else bound.high,
+                high=bound.high if request.mode.advances else None,
                 observed_at=bound.observed_at,
             )
         )
-        if not increment.rows and not windowed:
+        if not increment.rows and request.mode.advances:
             increment = replace(increment, high=store.touch(increment))
     return increment
+
+
+def _rows(job: Job, store: Store, request: Request) -> Rows:
+    """Where this run's rows come from: the stream's source, or the quarantine."""
+    from tidegate.replay import Quarantine
+    from tidegate.sources import open_source
+
+    def source() -> Source:
+        return open_source(job.endpoint(), job.stream, job.full_name)
+
+    if request.mode is Mode.REPLAY:
+        return Quarantine(store, request, job.stream.page_rows, source)
+    return source()
 
 
 def clean(job: Job, increment: Increment) -> Increment:
@@ -235,8 +248,10 @@ def _rules(page: pa.Table) -> Iterator[str]:
 
 
 def _stop_above(job: Job, increment: Increment, reasons: Counter[str]) -> None:
-    """Rows in quarantine that are read again as they were are no news: they do not count."""
+    """Rows in quarantine that are tried again as they were are no news: they do not count."""
     limit = job.stream.stop_above
+    if increment.request.mode is Mode.REPLAY:
+        return
     if limit is None or increment.held <= share(limit, increment.rows):
         return
     with job.store() as store:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate import settings
 from tidegate.errors import MismatchError
-from tidegate.model import Check, Increment, Json, Mode, Request, StagedPage, Watermark, Window
+from tidegate.model import Check, Increment, Json, Mode, Replay, Request, StagedPage, Watermark, Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,6 +124,8 @@ def _increment(value: dict[str, Json]) -> Increment:
     window = request["window"]
     request["window"] = Window(**window) if window else None
     request["mode"] = Mode(request["mode"])
+    if replay := request.get("replay"):
+        request["replay"] = Replay(**{**replay, "keys": tuple(replay["keys"])})
     return Increment(
         **{
             **value,
@@ -135,6 +137,7 @@ def _increment(value: dict[str, Json]) -> Increment:
             "cleaned": tuple((name, count) for name, count in value["cleaned"]),
             "checks": tuple(Check(**check) for check in value["checks"]),
             "notes": tuple(value["notes"]),
+            "source_columns": tuple(value.get("source_columns", ())),
         }
     )
 

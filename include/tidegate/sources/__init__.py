@@ -40,8 +40,8 @@ class Finding:
     message: str
 
 
-class Source(Protocol):
-    """One stream of one source. A context manager; it connects when first asked for something."""
+class Rows(Protocol):
+    """What a run pulls from. A context manager."""
 
     def columns(self) -> list[Column]:
         """The columns of every page, types from ``types:`` or from the source's catalogue."""
@@ -52,15 +52,6 @@ class Source(Protocol):
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Pages with data and bookkeeping columns: from *low* on, or one *window*, or all."""
 
-    def scan(self) -> Iterator[pa.Table]:
-        """All rows in key order, bookkeeping columns only: for comparisons."""
-
-    def count(self) -> int:
-        """How many rows there are now."""
-
-    def check(self) -> list[Finding]:
-        """Everything that keeps the stream from running, or may hurt; raises nothing of ours."""
-
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -69,6 +60,19 @@ class Source(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+
+class Source(Rows, Protocol):
+    """One stream of one source; it connects when first asked for something."""
+
+    def scan(self) -> Iterator[pa.Table]:
+        """All rows in key order, bookkeeping columns only: for comparisons."""
+
+    def count(self) -> int:
+        """How many rows there are now."""
+
+    def check(self) -> list[Finding]:
+        """Everything that keeps the stream from running, or may hurt; raises nothing of ours."""
 
 
 def open_source(endpoint: Endpoint, stream: Stream, name: str) -> Source:

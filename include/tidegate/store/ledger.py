@@ -129,6 +129,11 @@ def find(connection: Connection, increment: Increment) -> Report | None:
     )  # fmt: skip
 
 
+def _columns_text(increment: Increment) -> str | None:
+    columns = increment.source_columns
+    return json.dumps(columns, ensure_ascii=False) if columns else None
+
+
 def record(connection: Connection, increment: Increment, report: Report) -> None:
     """Write the run into the ledger."""
     request = increment.request
@@ -141,6 +146,7 @@ def record(connection: Connection, increment: Increment, report: Report) -> None
         "watermark_before": watermark_text(increment.low),
         "watermark_after": watermark_text(report.watermark),
         "read": increment.read, "cleaned": json.dumps(increment.cleaned),
+        "source_columns": _columns_text(increment),
         "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
         "committed_at": now(),
     }  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +19,17 @@ from tidegate import hashing, stage, tombstones
 from tidegate.errors import MismatchError
 from tidegate.model import BOOKKEEPING, Increment, Mode, Report
 from tidegate.pipeline.models import Stream
-from tidegate.store import evolve, knowledge, ledger, merge, quarantine, staging, tables
+from tidegate.store import (
+    evolve,
+    knowledge,
+    ledger,
+    merge,
+    originals,
+    quarantine,
+    replay,
+    staging,
+    tables,
+)
 from tidegate.types import Column
 
 
@@ -65,14 +74,17 @@ def _commit(connection: Connection, todo: Load, records: tables.Records) -> Repo
     if again := ledger.find(connection, increment):
         return again
     mark = ledger.state(connection, request.stream).watermark
-    if request.mode is not Mode.WINDOW:
+    if request.mode.advances:
         mark = ledger.advance(connection, increment)
     records = evolve.ensure(connection, records)
     merged = merge.merge(connection, records, seq)
     names = {column.name for column in records.data}
     cursor = todo.stream.cursor if todo.stream.cursor in names else None
     knowledge.project(connection, records, todo.stream.load, cursor, seq)
-    quarantine.hold(connection, _held(increment), request.run_id, seq, ledger.now())
+    if request.mode is Mode.REPLAY:
+        replay.settle(connection, records, _held(increment), seq)
+    else:
+        quarantine.hold(connection, _held(increment), request.run_id, seq, ledger.now())
     mended = quarantine.mend(connection, records)
     report = Report(
         request.stream, request.run_id, request.mode, pulled=increment.rows,
@@ -125,14 +137,5 @@ def _held(increment: Increment) -> Iterator[quarantine.Held]:
                 bookkeeping["_token"],
                 bookkeeping["_source_hash"],
                 json.loads(bookkeeping["_held"]),
-                {name: _plain(value) for name, value in original.items()},
+                {name: originals.to_json(value) for name, value in original.items()},
             )
-
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON can hold it without loss: numbers beyond JSON's comfort become text."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)

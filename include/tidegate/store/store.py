@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,16 +10,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, OvertakenError
-from tidegate.model import Increment, Json, Report, Watermark
+from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
 from tidegate.pipeline.models import Stream
 from tidegate.store import engine as engines
-from tidegate.store import ledger, loading, quarantine, tables
+from tidegate.store import ledger, loading, quarantine, replay, tables
 from tidegate.store.ledger import StreamState
+from tidegate.types import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,12 @@ class Store:
     def load(self, increment: Increment, stream: Stream) -> Report:
         """Load a validated increment in one transaction; see :mod:`tidegate.store.loading`."""
         with engines.translated(self.endpoint):
-            return loading.load(self._engine, loading.Load(increment, stream))
+            report = loading.load(self._engine, loading.Load(increment, stream))
+        if report.mode is not Mode.REPLAY or report.seq is None:
+            return report
+        with self._reading() as connection:
+            fates = replay.fates(connection, report.stream, report.seq)
+        return dataclasses.replace(report, details={**report.details, "fates": fates})
 
     def touch(self, increment: Increment) -> Watermark | None:
         """Nothing was new: move the watermark alone, unless another run did; returns it."""
@@ -94,6 +102,18 @@ class Store:
         """How many of *rows* (key, source hash) are in quarantine already, just as they are."""
         with self._reading() as connection:
             return quarantine.held_before(connection, stream, rows)
+
+    def source_columns(self, stream: str) -> list[Column]:
+        """The columns that *stream* was last pulled with; none when no run has noted any."""
+        with self._reading() as connection:
+            return replay.columns(connection, stream)
+
+    def replay(
+        self, stream: str, wanted: Replay, columns: list[Column], size: int
+    ) -> Iterator[pa.Table]:
+        """Rows in quarantine as pages of a pull; see :mod:`tidegate.store.replay`."""
+        with self._reading() as connection:
+            yield from replay.pages(connection, stream, wanted, columns, size)
 
     def status(self) -> list[StreamStatus]:
         """Every stream that was ever pulled, by name."""
