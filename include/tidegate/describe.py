@@ -87,6 +87,13 @@ def brief(increment: Increment) -> dict[str, Any]:
     }
 
 
+def fates(result: Report) -> str:
+    """What a replay made of the rows it tried again, in one line."""
+    tried = f"{result.pulled:,} rows of the quarantine tried again"
+    found = [f"{count:,} {state}" for state, count in result.details.get("fates", {}).items()]
+    return f"{tried}: {', '.join(found)}" if found else tried
+
+
 def report(result: Report) -> dict[str, Any]:
     """A load's numbers as JSON."""
     values = asdict(result)

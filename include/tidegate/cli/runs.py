@@ -1,11 +1,8 @@
-"""Commands about runs and what they loaded: ``run``, ``status``, ``compare``, ``quarantine``."""
+"""Commands about runs and what they loaded: ``run``, ``status``, ``compare``."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 from tidegate import describe
 from tidegate.cli.pipelines import files, job
 from tidegate.cli.printing import table
-from tidegate.cli.words import DONE, NO, Add
+from tidegate.cli.words import DONE, NO, Add, moment, run_id
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
 from tidegate.model import Mode, Request, Window
@@ -24,31 +21,18 @@ def commands(add: Add) -> None:
     """Declare them."""
     run = add("run", _run, "pull, clean, validate and load one stream")
     run.add_argument("stream", help="source.stream")
-    run.add_argument("--from", dest="since", type=_moment, help="read a window: from this time …")
-    run.add_argument("--to", dest="until", type=_moment, help="… until this one (not included)")
+    run.add_argument("--from", dest="since", type=moment, help="read a window: from this time …")
+    run.add_argument("--to", dest="until", type=moment, help="… until this one (not included)")
     run.add_argument("--full", action="store_true", help="read everything, from the first row")
     status = add("status", _status, "show every stream: rows, quarantine, watermark, freshness")
     status.add_argument("stream", nargs="?", help="only this one, with its last runs")
     compare = add("compare", _compare, "read a source again and compare it with the store")
     compare.add_argument("stream", nargs="*", help="only these; default: every stream")
-    held = add("quarantine", _quarantine, "show the rows that are held back, and why")
-    held.add_argument("action", choices=["list", "show"])
-    held.add_argument("stream", nargs="?", help="only this stream")
-    held.add_argument("key", nargs="?", help="for show: the row's primary key")
-    held.add_argument("--limit", type=int, default=100)
 
 
 _NUMBERS = (
     "pulled", "inserted", "updated", "deleted", "unchanged", "stale", "deduplicated", "quarantined",
 )  # fmt: skip
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        hint = "is not a time. Write it like 2026-01-31 or 2026-01-31T12:30+00:00"
-        raise argparse.ArgumentTypeError(f"{text!r} {hint}") from error
 
 
 def _run(options: Any) -> int:
@@ -59,8 +43,7 @@ def _run(options: Any) -> int:
         raise ConfigError("run: give --from and --to together, or --full, or none of them.")
     mode = Mode.FULL if options.full else Mode.WINDOW if options.since else Mode.INCREMENT
     window = Window.between(options.since, options.until) if options.since else None
-    run_id = f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:8]}"
-    report = describe.report(path.run(todo, Request(todo.full_name, run_id, mode, window)))
+    report = describe.report(path.run(todo, Request(todo.full_name, run_id(), mode, window)))
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
@@ -114,22 +97,3 @@ def _compare(options: Any) -> int:
             rows,
         )
     return DONE if all(result.agrees for result in results) else NO
-
-
-def _quarantine(options: Any) -> int:
-    from tidegate.store import open_store
-
-    with open_store(store_endpoint(from_environment)) as store:
-        rows = store.held(options.stream, options.limit if options.key is None else 10**9)
-    if options.key is not None:
-        rows = [row for row in rows if row["key"] == options.key]
-    if options.json or options.action == "show":
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        if options.key is not None and not rows:
-            print(f"tidegate: {options.stream}: no row {options.key!r} is held", file=sys.stderr)
-            return NO
-        return DONE
-    for row in rows:
-        row["reason"] = "; ".join(reason["message"] for reason in row["reasons"])
-    table(["stream", "key", "held_at", "reason"], rows)
-    return DONE

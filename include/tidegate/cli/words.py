@@ -1,9 +1,11 @@
-"""What the commands share: exit codes, and how a command is declared."""
+"""What the commands share: exit codes, how a command is declared, how a run is named."""
 
 from __future__ import annotations
 
 import argparse
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 DONE, NO, USAGE, LATER, OVERTAKEN = range(5)
@@ -16,3 +18,17 @@ class Add(Protocol):
         self, name: str, command: Callable[[Any], int], text: str
     ) -> argparse.ArgumentParser:
         """Declare it."""
+
+
+def moment(text: str) -> datetime:
+    """A time on the command line."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        hint = "is not a time. Write it like 2026-01-31 or 2026-01-31T12:30+00:00"
+        raise argparse.ArgumentTypeError(f"{text!r} {hint}") from error
+
+
+def run_id() -> str:
+    """A name for one more run from a shell."""
+    return f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:8]}"

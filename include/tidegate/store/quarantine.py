@@ -1,4 +1,8 @@
-"""Rows held back: who, why, and what they looked like at the source."""
+"""Rows held back: who, why, and what they looked like at the source.
+
+A row's state: ``held``; ``mended``, once a newer version is loaded; or what a replay made of it,
+``replayed`` (it is the current version) or ``outdated`` (it is part of the history).
+"""
 
 from __future__ import annotations
 

@@ -124,13 +124,18 @@ class Store:
             return [_status(connection, row) for row in names]
 
     def held(
-        self, stream: str | None = None, limit: int = 100, state: str = "held"
+        self,
+        stream: str | None = None,
+        limit: int = 100,
+        state: str | None = "held",
+        key: str | None = None,
     ) -> list[dict[str, Json]]:
-        """Rows in quarantine, newest first, as plain dictionaries."""
+        """Rows in quarantine, newest first, as plain dictionaries; of any *state* when None."""
         table = tables.quarantine_table
-        query = sa.select(table).where(table.c.state == state)
-        if stream:
-            query = query.where(table.c.stream == stream)
+        query = sa.select(table)
+        for column, value in ((table.c.stream, stream), (table.c.state, state), (table.c.key, key)):
+            if value is not None:
+                query = query.where(column == value)
         query = query.order_by(table.c.seq.desc(), table.c.key).limit(limit)
         with self._reading() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
