@@ -93,7 +93,7 @@ def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
         "ann",
         ["narrow"],
     )
-    assert sync["params"] == ["from", "mode", "until"]
+    assert sync["params"] == ["from", "keys", "mode", "rule", "until"]
     assert sync["tags"] == ["daily", "shop", "sync", "tidegate"]
     assert "read again 1m below the safe bound" in sync["doc"]
 

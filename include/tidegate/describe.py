@@ -30,6 +30,7 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         _list("Relations", [_relation(item) for item in spec.load.relations]),
         _PROMISE,
         f"Rows that fail wait in quarantine: `tidegate quarantine list {source.name}.{name}`.",
+        "When the rule is mended, trigger this DAG with mode **replay** to try them again.",
         "",
         f"History is read by the DAG `{source.name}.{name}.backfill` (Trigger → Backfill).",
     ]

@@ -65,10 +65,19 @@ def _sync(job: Job) -> DAG:
             "mode": Param(
                 "increment", type="string", enum=[str(mode) for mode in Mode], title="What to read",
                 description_md="**increment**: what is new since the watermark. **window**: cursor "
-                "values in [from, until). **full**: everything, from the first row.",
+                "values in [from, until). **full**: everything, from the first row. **replay**: "
+                "not the source, but the rows in quarantine once more.",
             ),
             "from": Param(None, title="From", **_MOMENT),
             "until": Param(None, title="Until (not included)", **_MOMENT),
+            "rule": Param(
+                None, type=["null", "string"], title="Rule", section="Replay",
+                description="Only rows that broke this rule",
+            ),
+            "keys": Param(
+                None, type=["null", "array"], items={"type": "string"}, title="Keys",
+                section="Replay", description="Only these rows, a primary key in each line",
+            ),
         },
         doc_md=describe.stream(job.source, job.name, stream),
         allowed_run_types=["scheduled", "manual", "asset_triggered"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
@@ -10,8 +11,10 @@ from airflow.sdk import Asset, BaseOperatorLink, get_current_context, task
 
 from tidegate import describe
 from tidegate.errors import ConfigError, OvertakenError
-from tidegate.model import Increment, Mode, Request, Watermark, Window
+from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
 from tidegate.path import Job
+
+_log = logging.getLogger(__name__)
 
 
 def declare(job: Job) -> None:
@@ -68,7 +71,9 @@ def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
         raise AirflowSkipException(str(error)) from error
     events: Any = get_current_context()["outlet_events"]
     events[asset].extra = describe.report(report)
-    if report.mode is not Mode.WINDOW:
+    if report.mode is Mode.REPLAY:
+        _log.info("%s: %s", report.stream, describe.fates(report))
+    if report.mode.advances:
         _mirror(asset, report.watermark, report.seq)
     return describe.report(report)
 
@@ -87,6 +92,9 @@ def _request(job: Job) -> Request:
             )
         return replace(request, mode=Mode.WINDOW, window=Window.between(since, until))
     mode = Mode(params["mode"])
+    if mode is Mode.REPLAY:
+        wanted = Replay(keys=tuple(params["keys"] or ()), rule=params["rule"] or None)
+        return replace(request, mode=mode, replay=wanted)
     if mode is not Mode.WINDOW:
         return replace(request, mode=mode)
     if not params["from"] or not params["until"]:
