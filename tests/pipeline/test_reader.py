@@ -18,8 +18,10 @@ from pipeline.examples import SHOP
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
 from tidegate.pipeline import document
-from tidegate.pipeline.models import End, Expectation, Load
-from tidegate.pipeline.reader import LISTED, PipelineFile, read_all, read_file
+from tidegate.pipeline.meaning import End, Load
+from tidegate.pipeline.mistakes import LISTED
+from tidegate.pipeline.models import Expectation
+from tidegate.pipeline.reader import PipelineFile, read_all, read_file
 
 
 def written(folder: Path, text: str, name: str = "shop.yaml") -> PipelineFile:

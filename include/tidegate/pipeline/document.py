@@ -66,8 +66,8 @@ class Document:
         return 1
 
 
-def read(path: Path) -> Document:
-    """The document in *path*; raises ConfigError ("file:line: …")."""
+def read(path: Path, at_least: str = "'connection:' and 'streams:'") -> Document:
+    """The document in *path*, which holds *at_least* these; raises ConfigError ("file:line: …")."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"{path.name}: this is not a regular file. Put a text file here.")
@@ -78,10 +78,10 @@ def read(path: Path) -> Document:
         raise ConfigError(
             f"{path.name}: the file cannot be read ({reason}). Check its permissions."
         ) from error
-    return parse(data, path.name)
+    return parse(data, path.name, at_least)
 
 
-def parse(data: bytes, name: str) -> Document:
+def parse(data: bytes, name: str, at_least: str = "'connection:' and 'streams:'") -> Document:
     """The document in *data*; *name* is what messages call it."""
     if len(data) > MAX_BYTES:
         raise ConfigError(
@@ -97,7 +97,7 @@ def parse(data: bytes, name: str) -> Document:
             "Save the file with the encoding UTF-8."
         ) from error
     try:
-        return _Composer(text, name).document()
+        return _Composer(text, name, at_least).document()
     except yaml.MarkedYAMLError as error:
         raise ConfigError(syntax.explain(error, name)) from None
     except yaml.reader.ReaderError as error:
@@ -108,8 +108,9 @@ def parse(data: bytes, name: str) -> Document:
 class _Composer:
     """Builds the data from parser events, keeping within the limits as it goes."""
 
-    def __init__(self, text: str, name: str) -> None:
+    def __init__(self, text: str, name: str, at_least: str) -> None:
         self.name = name
+        self.at_least = at_least
         self.text = text
         self.out = Document()
         self.nodes = 0
@@ -130,9 +131,7 @@ class _Composer:
         next(self.events)
         event = next(self.events)
         if isinstance(event, yaml.StreamEndEvent):
-            raise ConfigError(
-                f"{self.name}: the file is empty. Write at least 'connection:' and 'streams:'."
-            )
+            raise ConfigError(f"{self.name}: the file is empty. Write at least {self.at_least}.")
         self.out.data = self._node(next(self.events), ())
         next(self.events)
         event = next(self.events)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    ValidationError,
+    PrivateAttr,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+from pydantic_core import CoreSchema
 
 from tidegate.clean.steps import CleanStep
 from tidegate.fields import (
@@ -27,16 +25,14 @@ from tidegate.fields import (
     Strict,
     TypeName,
     ZoneName,
-    did_you_mean,
 )
 from tidegate.pipeline.expect import json_schema, read
+from tidegate.pipeline.meaning import Load
 from tidegate.pipeline.places import HIDDEN
+from tidegate.pipeline.vocabulary import Vocabulary
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=40)]
 """Names of sources and streams: they become DAG ids and table names."""
-
-TypeWord = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=60)]
-"""The name of an entity type or a relation type."""
 
 
 def _table(name: str) -> str:
@@ -85,85 +81,6 @@ class Backfill(Strict):
     )
     every: Literal["hour", "day", "week", "month"] = Field("day", description="size of a window")
     since: Day = Field("2020-01-01", description="earliest day offered, ISO date")
-
-
-class Entity(Strict):
-    """Rows describe an entity: its type, its key columns, its attributes."""
-
-    type: TypeWord = Field(description="what it is, like Customer")
-    key: Columns = Field(description="the column or columns that identify it")
-    attributes: dict[str, ColumnName] | tuple[ColumnName, ...] = Field(
-        (), description="columns, or attribute name: column"
-    )
-
-    @property
-    def named(self) -> dict[str, str]:
-        """Attribute name → column."""
-        if isinstance(self.attributes, dict):
-            return dict(self.attributes)
-        return {column: column for column in self.attributes}
-
-
-class End(Strict):
-    """One end of a relation: an entity type and the columns that hold its key."""
-
-    type: TypeWord = Field(description="the entity's type")
-    key: Columns = Field(description="the columns of this table that hold the entity's key")
-
-
-class Relation(Strict):
-    """Rows connect two entities. An end may name an entity of the same stream by its type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    type: TypeWord = Field(description="how they are connected, like placed_by")
-    from_: str | End = Field(alias="from", description="an entity type above, or {type, key}")
-    to: str | End = Field(description="an entity type above, or {type, key}")
-
-
-class Load(Strict):
-    """What the rows mean."""
-
-    entities: tuple[Entity, ...] = Field((), description="what each row describes")
-    relations: tuple[Relation, ...] = Field((), description="what each row connects")
-
-    @model_validator(mode="after")
-    def _ends_exist(self) -> Self:
-        wrong = list(self._wrong_ends())
-        if wrong:
-            raise ValidationError.from_exception_data("Load", wrong)
-        return self
-
-    def _wrong_ends(self) -> Iterator[InitErrorDetails]:
-        types = [entity.type for entity in self.entities]
-        for number, relation in enumerate(self.relations):
-            for key, end in (("from", relation.from_), ("to", relation.to)):
-                if isinstance(end, End) or types.count(end) == 1:
-                    continue
-                if end in types:
-                    text = f"this stream describes {end!r} more than once."
-                else:
-                    known = (
-                        f" It has: {', '.join(dict.fromkeys(types))}."
-                        if types
-                        else " It has none yet."
-                    )
-                    near = did_you_mean(end, types)
-                    text = f"{end[:60]!r} is not an entity type of this stream.{near}{known}"
-                yield InitErrorDetails(
-                    type=PydanticCustomError(
-                        "plain", "{text}", {"text": f"{text} Or write {{type: …, key: …}}."}
-                    ),
-                    loc=("relations", number, key),
-                    input=end,
-                )
-
-    def end(self, end: str | End) -> End:
-        """Resolve an end given by type; the reader has checked that it exists."""
-        if isinstance(end, End):
-            return end
-        entity = next(entity for entity in self.entities if entity.type == end)
-        return End(type=entity.type, key=entity.key)
 
 
 class Expectation(Strict):
@@ -230,6 +147,18 @@ class Stream(Settings):
     clean: tuple[CleanStep, ...] = Field((), description="cleaning steps, in order")
     expect: tuple[Expectation, ...] = Field((), description="Great Expectations' expectations")
     load: Load = Field(Load(), description="the entities and relations the rows describe")
+    _vocabulary: Vocabulary | None = PrivateAttr(None)
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """What words mean, from the file beside this one; None when that was not to be read."""
+        return self._vocabulary
+
+    def speaking(self, vocabulary: Vocabulary) -> Self:
+        """The same stream, with words as *vocabulary* means them."""
+        stream = self.model_copy()
+        stream._vocabulary = vocabulary
+        return stream
 
 
 class Source(Strict):

@@ -6,24 +6,19 @@ line "file:line: path: what is wrong, with the value. What would be right."
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from tidegate.errors import ConfigError
-from tidegate.fields import Strict
 from tidegate.pipeline import document
-from tidegate.pipeline.document import Document, Mistake, Where
-from tidegate.pipeline.explain import ADDRESS, ELSEWHERE, Context, explain, path_text, show
+from tidegate.pipeline.document import Document, Mistake
+from tidegate.pipeline.explain import show
+from tidegate.pipeline.mistakes import addresses, error, stream_of, validated
 from tidegate.pipeline.models import Name, Settings, Source, Stream
-
-LISTED = 25
-"""Mistakes listed in one message; more help nobody."""
-
-_Model = TypeVar("_Model", bound=Strict)
+from tidegate.pipeline.vocabulary import FILE, Vocabulary
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _NAME_RULE = (
@@ -49,6 +44,9 @@ _IN_STREAM = {
     **dict.fromkeys(Source.model_fields, "Write it at the top of the file, without indentation."),
     "name": "A stream is called as its key under 'streams:'.",
 }
+_IN_VOCABULARY = dict.fromkeys(
+    (*Source.model_fields, *Stream.model_fields), "It belongs into a source's file."
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,11 @@ class PipelineFile:
 
 
 def read_all(folder: Path) -> list[PipelineFile]:
-    """Every pipeline file in *folder*, by name; hidden files are left alone."""
+    """Every pipeline file in *folder*, by name; hidden files are left alone.
+
+    A vocabulary is read with them, and listed when it is broken; the streams run on without it,
+    with the words that the store knows.
+    """
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -78,44 +80,59 @@ def read_all(folder: Path) -> list[PipelineFile]:
             f"{folder}: the folder of the pipeline files cannot be read ({reason}). "
             "Create it, or set TIDEGATE_PIPELINES."
         ) from error
-    return [
-        read_file(path)
+    files = [
+        path
         for path in paths
         if path.suffix.lower() in {".yaml", ".yml"}
         and not path.name.startswith(".")
         and not path.is_dir()
     ]
+    shared = folder / FILE
+    broken: list[PipelineFile] = []
+    vocabulary: Vocabulary | None = None
+    try:
+        vocabulary = read_vocabulary(shared) if shared in files else Vocabulary()
+    except ConfigError as problem:
+        broken = [PipelineFile(shared, shared.stem, broken={shared.stem: problem})]
+    return broken + [read_file(path, vocabulary) for path in files if path != shared]
 
 
-def read_file(path: Path) -> PipelineFile:
-    """What *path* says; never raises for anything the file says or is."""
+def read_file(path: Path, vocabulary: Vocabulary | None = None) -> PipelineFile:
+    """What *path* says with the words of *vocabulary*; never raises for anything it says or is."""
     if path.suffix != ".yaml":
-        error = ConfigError(f"{path.name}: pipeline files end in .yaml. Rename it.")
-        return PipelineFile(path, path.name, broken={path.name: error})
+        wrong = ConfigError(f"{path.name}: pipeline files end in .yaml. Rename it.")
+        return PipelineFile(path, path.name, broken={path.name: wrong})
     try:
         found = document.read(path)
-        return _File(path, found).read()
-    except ConfigError as error:
-        return PipelineFile(path, path.stem, broken={path.stem: error})
+        return _File(path, found, vocabulary).read()
+    except ConfigError as wrong:
+        return PipelineFile(path, path.stem, broken={path.stem: wrong})
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """What the vocabulary in *path* declares; raises ConfigError that lists what to mend."""
+    found = document.read(path, "'types:'")
+    mistakes = [*found.mistakes, *addresses(found.data)]
+    if not isinstance(found.data, dict):
+        text = f"a vocabulary is a mapping with 'types:' and 'relations:', not {show(found.data)}."
+        raise ConfigError(f"{path.name}:1: {text}")
+    vocabulary, wrong = validated(Vocabulary, found.data, (), _IN_VOCABULARY)
+    if vocabulary is None or mistakes:
+        raise error(path.name, found, [*mistakes, *wrong])
+    return vocabulary
 
 
 class _File:
     """One document on its way to models."""
 
-    def __init__(self, path: Path, found: Document) -> None:
+    def __init__(self, path: Path, found: Document, vocabulary: Vocabulary | None) -> None:
         self.path = path
         self.name = path.stem
         self.document = found
+        self.vocabulary = vocabulary
         self.early: dict[str | None, list[Mistake]] = {}
-        for mistake in [*found.mistakes, *_addresses(found.data)]:
-            self.early.setdefault(self._stream_of(mistake.where), []).append(mistake)
-
-    def _stream_of(self, where: Where) -> str | None:
-        data = self.document.data
-        streams = data.get("streams") if isinstance(data, dict) else None
-        if not isinstance(streams, dict) or len(where) < 2 or where[0] != "streams":
-            return None
-        return str(where[1]) if where[1] in streams else None
+        for mistake in [*found.mistakes, *addresses(found.data)]:
+            self.early.setdefault(stream_of(found, mistake.where), []).append(mistake)
 
     def read(self) -> PipelineFile:
         """Models of all that is valid; raises ConfigError when the file as a whole is not."""
@@ -134,25 +151,25 @@ class _File:
             stream, mistakes = self._stream(name, value, defaults)
             everything += mistakes
             if stream is None:
-                broken[name] = self._error(mistakes)
+                broken[name] = error(self.path.name, self.document, mistakes)
             else:
                 streams[name] = stream
         if wrong or source is None:
-            raise self._error(everything)
+            raise error(self.path.name, self.document, everything)
         source = source.model_copy(update={"streams": streams})
         return PipelineFile(self.path, self.name, source, streams, broken)
 
     def _source(self, data: dict[str, Any]) -> tuple[Source | None, dict[str, Any], list[Mistake]]:
         mistakes = self.early.get(None, []) + self._file_name() + _streams_problem(data)
         raw = data.get("defaults", {})
-        defaults, wrong = _validated(Settings, raw, ("defaults",), _IN_DEFAULTS)
+        defaults, wrong = validated(Settings, raw, ("defaults",), _IN_DEFAULTS)
         mistakes += wrong
         top = {key: value for key, value in data.items() if key not in {"defaults", "streams"}}
         if "name" in top:
             text = f"this key does not belong here. {_IN_SOURCE['name']}"
             mistakes.append(Mistake(("name",), text))
         named = {**top, "name": "stand_in"}  # the real one is checked in its own words
-        source, wrong = _validated(Source, named, (), _IN_SOURCE)
+        source, wrong = validated(Source, named, (), _IN_SOURCE)
         mistakes += wrong
         if mistakes or source is None or defaults is None:
             return None, {}, mistakes
@@ -174,41 +191,15 @@ class _File:
             text = f"{show(name)} cannot be the name of a stream. {_NAME_RULE}"
             mistakes.append(Mistake(where, f"{text}{_proposal(name)}."))
         data = {**defaults, **value} if isinstance(value, dict) else value
-        stream, wrong = _validated(Stream, data, where, _IN_STREAM)
+        stream, wrong = validated(Stream, data, where, _IN_STREAM)
         mistakes += wrong
+        if stream is not None and self.vocabulary is not None:
+            mistakes += [
+                Mistake((*where, "load", *one.where), one.message)
+                for one in self.vocabulary.mistakes(stream.load)
+            ]
+            stream = stream.speaking(self.vocabulary)
         return (None if mistakes else stream), mistakes
-
-    def _error(self, mistakes: list[Mistake]) -> ConfigError:
-        placed = sorted(
-            ((mistake.line or self.document.line(mistake.where), mistake) for mistake in mistakes),
-            key=lambda pair: (self._stream_of(pair[1].where) is not None, pair[0]),
-        )
-        lines = []
-        for line, mistake in placed[:LISTED]:
-            path = path_text(mistake.where)
-            lines.append(f"{self.path.name}:{line}: {path}{': ' if path else ''}{mistake.message}")
-        if len(placed) > LISTED:
-            lines.append(f"… and {len(placed) - LISTED} more.")
-        return ConfigError("\n".join(lines))
-
-
-def _validated(
-    model: type[_Model], data: Any, where: Where, elsewhere: dict[str, str]
-) -> tuple[_Model | None, list[Mistake]]:
-    try:
-        return model.model_validate(_frozen(data), strict=True), []
-    except ValidationError as error:
-        found = explain(error, Context(data, model, elsewhere))
-        return None, [Mistake((*where, *one.where), one.message) for one in found]
-
-
-def _frozen(value: Any) -> Any:
-    """*value* with tuples for lists: in strict mode a tuple field takes nothing else."""
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    return value
 
 
 def _streams_problem(data: dict[str, Any]) -> list[Mistake]:
@@ -237,19 +228,3 @@ def _proposal(name: str, suffix: str = "") -> str:
     words = "".join(char if char.isascii() and char.isalnum() else " " for char in name.lower())
     made = "_".join(words.split())[:40].strip("_")
     return f", for example {made}{suffix}" if _is_name(made) else ""
-
-
-def _addresses(data: Any, where: Where = ()) -> Iterator[Mistake]:
-    """Texts that carry a user or a password, anywhere."""
-    if isinstance(data, str):
-        if where != ("connection",) and ADDRESS.search(data):
-            yield Mistake(where, f"an address with credentials stands here. {ELSEWHERE}")
-        return
-    pairs: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(data, dict):
-        pairs = data.items()
-    elif isinstance(data, list):
-        pairs = enumerate(data)
-    for key, value in pairs:
-        yield from _addresses(key, where)
-        yield from _addresses(value, (*where, key))

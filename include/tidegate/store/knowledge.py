@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
-from tidegate.pipeline.models import Entity, Load, Relation
+from tidegate.pipeline.meaning import Entity, Load, Relation
 from tidegate.store.sqltext import MANY, Script
 from tidegate.store.tables import OPEN, Records, ref_name
 

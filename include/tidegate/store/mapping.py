@@ -24,7 +24,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tidegate.pipeline.models import Entity, Load, Relation, Stream
+from tidegate.pipeline.meaning import Entity, Load, Relation
+from tidegate.pipeline.models import Stream
 from tidegate.store.tables import mapping_table, rule_table
 
 ACTIVE, BUILDING, OLD = "active", "building", "old"
