@@ -9,7 +9,8 @@
     ├── RefusedError         mend access: the other side said no           not retried
     ├── DataError            look at the rows                              not retried
     ├── OvertakenError       nothing to do: another run was faster         the run is skipped
-    └── MismatchError        compare: two sides that must agree do not     not retried
+    ├── MismatchError        compare: two sides that must agree do not     not retried
+    └── TrimmedError         start from a snapshot: that history is gone   not retried
 
 A message reads "where: what is wrong, with the value. What would be right, or what to do."
 Messages never hold a password: drivers' texts pass through ``Endpoint.scrub``.
@@ -48,3 +49,7 @@ class OvertakenError(TidegateError):
 
 class MismatchError(TidegateError):
     """Two sides that must agree do not (staged file and digest, pulled and accounted rows)."""
+
+
+class TrimmedError(TidegateError):
+    """What is asked for lies before the store's horizon; start again from a snapshot."""
