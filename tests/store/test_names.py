@@ -16,9 +16,9 @@ from store.increments import STREAM, Desk
 from store.test_loading import row, table
 from tidegate.errors import ConfigError
 from tidegate.pipeline.models import Load, Stream
+from tidegate.store.records import current_name, plan, ref_name
 from tidegate.store.sqltext import quoted
 from tidegate.store.store import Store
-from tidegate.store.tables import current_name, plan, ref_name
 from tidegate.types import Column, ColumnType
 
 

@@ -62,7 +62,7 @@ def _fine(job: Job) -> dict[str, Any]:
 def _findings(job: Job) -> list[dict[str, Any]]:
     from tidegate import clean
     from tidegate.sources import open_source
-    from tidegate.store import tables
+    from tidegate.store import records
     from tidegate.validate import Suite
 
     found: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ def _findings(job: Job) -> list[dict[str, Any]]:
         with open_source(job.endpoint(), job.stream, job.full_name) as source:
             found = [asdict(finding) for finding in source.check()]
             columns = clean.outline(source.columns(), job.stream.clean)
-        tables.plan(job.full_name, columns, job.stream, marks=False)
+        records.plan(job.full_name, columns, job.stream, marks=False)
         Suite(job.full_name, job.stream.expect, columns).verify()
     except TidegateError as error:
         if str(error) not in [finding["message"] for finding in found]:

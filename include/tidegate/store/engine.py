@@ -90,6 +90,16 @@ def _postgres(endpoint: Endpoint) -> Engine:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection that sees one state of the store until it is closed, and changes nothing."""
+    options: dict[str, Any] = {"reads": True}
+    if engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"
+    with engine.connect() as connection, connection.execution_options(**options).begin():
+        yield connection
+
+
+@contextmanager
 def translated(endpoint: Endpoint) -> Iterator[None]:
     """Turn the drivers' errors into ours, SQLAlchemy around them or not; everything else passes."""
     try:

@@ -8,16 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.schema import CreateTable
 
 from tidegate.errors import ConfigError
-from tidegate.store.tables import (
-    LONGEST,
-    Records,
-    index_name,
-    store_type,
-    stream_table,
-    text,
-)
+from tidegate.store.records import LONGEST, Records, index_name
+from tidegate.store.tables import store_type, stream_table, text
 from tidegate.types import ColumnType
 
 _INTEGERS = ("int16", "int32", "int64")
@@ -25,6 +20,8 @@ _INTEGERS = ("int16", "int32", "int64")
 
 def ensure(connection: Connection, records: Records) -> Records:
     """Create the stream's tables, or make them fit the columns it has now; says which are gone.
+
+    New tables have no indexes yet; :func:`index` follows when the rows are in.
 
     Raises ConfigError when a column's type changed to one that cannot hold what is stored, or its
     name is longer than the database's names are.
@@ -36,13 +33,11 @@ def ensure(connection: Connection, records: Records) -> Records:
         _retype(connection, records)
         there = _extend(connection, records.current, records, inspector)
         _extend(connection, records.history, records, inspector)
-        for index in next(iter(_build(records))).indexes:
-            index.create(connection, checkfirst=True)
     else:
-        for table in _build(records):
-            table.create(connection)
+        for table in (records.current, records.history):
+            connection.execute(CreateTable(_table(connection, table, records)))
     _remember(connection, records)
-    kept = {*records.values, "_seq", "_duplicate"}
+    kept = {*records.values, *records.refs, "_seq", "_duplicate"}
     return replace(records, gone=tuple(name for name in there if name not in kept))
 
 
@@ -122,42 +117,53 @@ def _remember(connection: Connection, records: Records) -> None:
         )
 
 
+def index(connection: Connection, records: Records) -> None:
+    """Give both tables the keys and indexes they lack."""
+    inspector = sa.inspect(connection)
+    quote = connection.dialect.identifier_preparer.quote
+    for table in (records.current, records.history):
+        there = {found["name"] for found in inspector.get_indexes(table)}
+        model = _table(connection, table, records)
+        if not inspector.get_pk_constraint(table)["constrained_columns"]:
+            names = ", ".join(_KEYS[table == records.history])
+            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD PRIMARY KEY ({names})")
+        for wanted in _indexed(records, table):
+            name = index_name(table, wanted)
+            if name not in there:
+                sa.Index(name, model.c[wanted]).create(connection)
+
+
+_KEYS = (("_key",), ("_key", "_hash", "_seq_to"))
+"""Primary keys of the current and of the history table."""
+
+
+def _indexed(records: Records, table: str) -> list[str]:
+    if table == records.history:
+        return ["_seq_to", "_seq", *records.refs]
+    return ["_seq", *records.refs, *(["_same"] if records.marks else [])]
+
+
 def _columns(records: Records) -> list[sa.Column[Any]]:
-    data: list[sa.Column[Any]] = [
-        sa.Column(column.name, store_type(column.type)) for column in records.data
-    ]
-    refs: list[sa.Column[Any]] = [sa.Column(name, text) for name in records.refs]
-    own: list[sa.Column[Any]] = [
-        sa.Column("_token", sa.BigInteger),
-        sa.Column("_hash", sa.BigInteger),
-        sa.Column("_source_hash", sa.BigInteger),
-        sa.Column("_deleted", sa.Boolean),
-        sa.Column("_same", text),
-        sa.Column("_seq", sa.BigInteger),
-    ]
-    return [*data, *refs, *own]
-
-
-def _build(records: Records) -> list[sa.Table]:
-    tables = sa.MetaData()
-    current = sa.Table(
-        records.current,
-        tables,
-        sa.Column("_key", text, primary_key=True),
-        *_columns(records),
+    """All columns but ``_key`` and ``_seq_to``."""
+    number, flag = sa.BigInteger, sa.Boolean
+    own: list[tuple[str, Any]] = [
+        ("_first", number), ("_token", number), ("_hash", number), ("_source_hash", number),
+        ("_deleted", flag), ("_valid", number), ("_same", text), ("_seq", number),
+    ]  # fmt: skip
+    return [
+        *(sa.Column(column.name, store_type(column.type)) for column in records.data),
+        *(sa.Column(name, text) for name in records.refs),
+        *(sa.Column(name, kind) for name, kind in own),
         sa.Column("_duplicate", sa.Boolean, nullable=False, server_default=sa.false()),
-    )
-    sa.Index(f"{records.current}__seq", current.c._seq)
-    for name in records.refs:
-        sa.Index(index_name(records.current, name), current.c[name])
-    if records.marks:
-        sa.Index(f"{records.current}__same", current.c._same)
-    history = sa.Table(
-        records.history,
-        tables,
-        sa.Column("_key", text, primary_key=True),
-        *_columns(records),
-        sa.Column("_seq_to", sa.BigInteger, primary_key=True, autoincrement=False),
-    )
-    sa.Index(f"{records.history}__seq_to", history.c._seq_to)
-    return [current, history]
+    ]
+
+
+def _table(connection: Connection, name: str, records: Records) -> sa.Table:
+    """PostgreSQL adds the primary key when the rows are in; SQLite must know it from the start."""
+    past = name == records.history
+    key = sa.Column("_key", text, nullable=False)
+    until = [sa.Column("_seq_to", sa.BigInteger, nullable=False)] if past else []
+    model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until)
+    if connection.dialect.name == "sqlite":
+        model.append_constraint(sa.PrimaryKeyConstraint(*_KEYS[past]))
+    return model

@@ -108,9 +108,34 @@ def advance(connection: Connection, increment: Increment) -> Watermark | None:
 
 
 def next_seq(connection: Connection) -> int:
-    """The number of this commit. Holds the store's one write lock until the end."""
-    statement = sa.update(head_table).values(seq=head_table.c.seq + 1).returning(head_table.c.seq)
+    """The number of this commit. Holds the store's one write lock until the end.
+
+    Every commit's time is at or after the one before, whatever the clocks of their machines say.
+    """
+    time, before = now(), head_table.c.committed_at
+    statement = (
+        sa.update(head_table)
+        .values(
+            seq=head_table.c.seq + 1,
+            committed_at=sa.case((before > time, before), else_=time),
+        )
+        .returning(head_table.c.seq)
+    )
     return int(connection.execute(statement).scalar_one())
+
+
+def committed_at(connection: Connection) -> str:
+    """The time of the commit whose number was taken last."""
+    return str(connection.execute(sa.select(head_table.c.committed_at)).scalar_one())
+
+
+def note(connection: Connection, seq: int, stream: str, mode: str, batch: str) -> None:
+    """The ledger's line of a commit that loads nothing: what it does (*mode*), under which name."""
+    values: dict[str, Any] = {
+        "seq": seq, "stream": stream, "batch": batch, "run_id": "", "attempt": 1, "mode": mode,
+        "read": 0, "cleaned": "[]", "checks": "[]", "committed_at": committed_at(connection),
+    }  # fmt: skip
+    connection.execute(sa.insert(run_table), {**values, **dict.fromkeys(COUNTS, 0)})
 
 
 def find(connection: Connection, increment: Increment) -> Report | None:
@@ -148,7 +173,8 @@ def record(connection: Connection, increment: Increment, report: Report) -> None
         "read": increment.read, "cleaned": json.dumps(increment.cleaned),
         "source_columns": _columns_text(increment),
         "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
-        "committed_at": now(),
+        "source_columns": json.dumps(increment.source_columns, ensure_ascii=False),
+        "committed_at": committed_at(connection),
     }  # fmt: skip
     connection.execute(
         sa.insert(run_table), {**values, **{name: getattr(report, name) for name in COUNTS}}

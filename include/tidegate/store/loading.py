@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,14 +23,16 @@ from tidegate.store import (
     evolve,
     knowledge,
     ledger,
+    mapping,
     merge,
     originals,
     quarantine,
+    records,
     replay,
     staging,
-    tables,
 )
-from tidegate.types import Column
+from tidegate.store.records import Records
+from tidegate.types import TEMPORAL, Column
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,20 @@ def load(engine: Engine, todo: Load) -> Report:
     """
     increment = todo.increment
     marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
-    records = tables.plan(increment.request.stream, todo.columns, todo.stream, marks)
+    plan = records.plan(increment.request.stream, todo.columns, todo.stream, marks)
     with engine.connect() as connection:
         with connection.execution_options(reads=True).begin():
             done = ledger.find(connection, increment)
             if done is None:
-                staging.create(connection, records)
-                staging.fill(connection, records, _passed(todo, records))
+                staging.create(connection, plan)
+                staging.fill(connection, plan, _passed(todo, plan))
         if done is not None:
             return done
         with connection.execution_options(reads=False).begin():
-            return _commit(connection, todo, records)
+            return _commit(connection, todo, plan)
 
 
-def _commit(connection: Connection, todo: Load, records: tables.Records) -> Report:
+def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
     increment = todo.increment
     request = increment.request
     seq = ledger.next_seq(connection)
@@ -76,16 +78,18 @@ def _commit(connection: Connection, todo: Load, records: tables.Records) -> Repo
     mark = ledger.state(connection, request.stream).watermark
     if request.mode.advances:
         mark = ledger.advance(connection, increment)
-    records = evolve.ensure(connection, records)
-    merged = merge.merge(connection, records, seq)
-    names = {column.name for column in records.data}
-    cursor = todo.stream.cursor if todo.stream.cursor in names else None
-    knowledge.project(connection, records, todo.stream.load, cursor, seq)
+    projected = mapping.adopt(connection, request.stream, todo.stream)
+    refs = {records.ref_name(key): key for one in projected for key in one.keys}
+    plan = evolve.ensure(connection, replace(plan, refs=refs))
+    merged = merge.merge(connection, plan, seq)
+    if merged.touched:
+        for one in projected:
+            knowledge.project(connection, plan, one, seq)
     if request.mode is Mode.REPLAY:
-        replay.settle(connection, records, _held(increment), seq)
+        replay.settle(connection, plan, _held(increment), seq)
     else:
         quarantine.hold(connection, _held(increment), request.run_id, seq, ledger.now())
-    mended = quarantine.mend(connection, records)
+    mended = quarantine.mend(connection, plan)
     report = Report(
         request.stream, request.run_id, request.mode, pulled=increment.rows,
         inserted=merged.inserted, updated=merged.updated, deleted=merged.deleted,
@@ -101,17 +105,30 @@ def _commit(connection: Connection, todo: Load, records: tables.Records) -> Repo
     return report
 
 
-def _passed(todo: Load, records: tables.Records) -> Iterator[pa.Table]:
+def _passed(todo: Load, plan: Records) -> Iterator[pa.Table]:
     """The pages' good rows, with the columns that the stage takes."""
-    names = [column.name for column in records.data]
     for page in stage.pages(todo.increment):
         table = page.filter(pc.is_null(page.column("_held")))
-        for ref, key in records.refs.items():
-            table = table.append_column(ref, staging.entity_keys(table, key))
-        hashed = names + list(records.refs) + (["_same"] if records.marks else [])
-        table = table.append_column("_hash", hashing.row_hashes(table, hashed))
         gone = tombstones.among(table, todo.stream.deleted, todo.columns)
-        yield table.append_column("_deleted", gone)
+        table = table.append_column("_deleted", gone)
+        table = table.append_column("_hash", hashing.row_hashes(table, plan.hashed))
+        table = table.append_column("_first", table.column("_token"))
+        yield table.append_column("_valid", _valid(table, todo.stream, plan))
+
+
+def _valid(table: pa.Table, stream: Stream, plan: Records) -> pa.ChunkedArray:
+    """Since when each row holds in the world, µs since 1970 UTC; NULL where nothing says so."""
+    name = stream.valid_from or stream.cursor
+    kind = next((column.type.name for column in plan.data if column.name == name), "")
+    if kind not in TEMPORAL:
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.int64())])
+    moments = table.column(name)
+    if kind != "timestamp":
+        moments = pc.assume_timezone(
+            moments.cast(pa.timestamp("us")),
+            stream.time_zone, ambiguous="earliest", nonexistent="latest",
+        )  # fmt: skip
+    return moments.cast(pa.int64())
 
 
 def _held(increment: Increment) -> Iterator[quarantine.Held]:
@@ -129,8 +146,8 @@ def _held(increment: Increment) -> Iterator[quarantine.Held]:
             continue
         source = stage.read(pulled, pulled.pages[number]).take(rows)
         data = [name for name in source.column_names if name not in BOOKKEEPING]
-        originals = source.select(data).to_pylist()
-        for bookkeeping, original in zip(page.take(rows).to_pylist(), originals, strict=True):
+        cells = source.select(data).to_pylist()
+        for bookkeeping, original in zip(page.take(rows).to_pylist(), cells, strict=True):
             yield quarantine.Held(
                 increment.request.stream,
                 quarantine.key_of(bookkeeping["_key"], bookkeeping["_source_hash"]),

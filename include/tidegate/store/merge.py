@@ -1,30 +1,42 @@
 """The versioned upsert: from stage into the current and history tables, in a few statements.
 
-The version rule is the lexicographic maximum of (order token, content hash): any order, any
-duplication and any split of the same reads ends in the same current table (a join-semilattice;
-Shapiro et al., "Conflict-free Replicated Data Types", 2011). Equal content is a touch: the token
-moves up, nothing else changes. Tombstones are versions like any other.
+A *version* of a record is its key and its content; it carries the smallest and the largest order
+token that showed it. The largest (token, hash) reigns. So the versions of a record are a
+join-semilattice (Shapiro et al., "Conflict-free Replicated Data Types", 2011): any order, any
+duplication and any split of the same reads ends in the same versions and the same one reigning.
+Tombstones are versions like any other. A version that comes late is kept: it goes into history
+with an empty reign, ``_seq = _seq_to``.
 
 Rows that ``drop_duplicates`` gave the same ``_same`` text are all kept; all but the one with the
 smallest key are marked ``_duplicate``. The mark is a function of the table's content, so it does
 not depend on how rows were cut into increments, and a duplicate comes back by itself when the row
-it repeated changes or goes.
+it repeated changes or goes. A record whose mark changes begins a new reign.
+
+Afterwards ``_action`` of the stage says what happened to each row: ``insert``, ``update``,
+``delete`` (a new version reigns), ``mark`` (a row added: only the mark changed), ``same`` (equal to
+what reigned), ``stale`` (older than what reigns now).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
+from tidegate.store import evolve, keytext
+from tidegate.store.records import Records
 from tidegate.store.sqltext import MANY, Script
-from tidegate.store.tables import Records
+
+TOUCHED = "_action IN ('insert', 'update', 'delete', 'mark')"
+"""Which rows of the stage name a record that is not as it was before this commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """How many staged rows met which fate; they add up to the rows staged."""
+    """How many staged rows met which fate, which adds up to the rows staged; and *marked* records.
+
+    *marked* counts the records of which nothing but the duplicate mark changed.
+    """
 
     inserted: int
     updated: int
@@ -32,69 +44,177 @@ class Merged:
     unchanged: int
     stale: int
     deduplicated: int
+    marked: int
+    hidden: int
+    """Of the *deduplicated*, those inserted with the mark."""
+
+    @property
+    def touched(self) -> int:
+        """How many records are not as they were."""
+        return self.inserted + self.hidden + self.updated + self.deleted + self.marked
 
 
 def merge(connection: Connection, records: Records, seq: int) -> Merged:
-    """Apply the staged rows as commit *seq*."""
+    """Apply the staged rows as commit *seq*, to tables that :func:`evolve.ensure` made fit."""
     names = {"current": records.current, "history": records.history, "stage": records.stage}
     script = Script(connection, names, {"seq": seq})
-    repeated = script.run(_KEEP_LAST)
-    script.lead(script.quote(records.stage), "_key")
-    script.run(_CLASSIFY)
-    columns = {
-        "values": script.columns(records.values),
-        "all": script.columns(records.values + list(records.gone)),
-        "olds": script.columns(records.values + list(records.gone), "c."),
-        "sets": ", ".join(_sets(script, records)),
-    }
-    script.run(_SUPERSEDE, columns)
-    if script.run(_UPSERT, columns) >= MANY:
-        script.measure(script.quote(records.current))
-    script.run(_TOUCH)
-    doubles = 0
+    pieces = _pieces(script, records)
+    empty = script.number(_COUNT_SOME) == 0
+    script.run(_ADD_ACTION, {"action": "insert" if empty else "same"})
+    repeated = _fold(script, pieces)
+    if not empty:
+        script.lead(script.quote(records.stage), "_key")
+        script.run(_CLASSIFY, pieces)
+        script.run(_TOUCH)
+    fates = dict(script.rows(_COUNT_ACTIONS))
+    _write(script, pieces, fates, empty)
+    evolve.index(connection, records)
+    marked = hidden = 0
     if records.marks:
-        script.run(_MARK)
-        doubles = script.number(_COUNT_MARKED)
-    fates = dict.fromkeys(("insert", "update", "delete", "same", "stale"), 0)
-    for action in fates:
-        fates[action] = script.number(_COUNT, action=action)
+        marked, hidden = _mark(script, pieces)
     return Merged(
-        inserted=fates["insert"] - doubles,
-        updated=fates["update"],
-        deleted=fates["delete"],
-        unchanged=fates["same"],
-        stale=fates["stale"],
-        deduplicated=repeated + doubles,
+        inserted=fates.get("insert", 0) - hidden,
+        updated=fates.get("update", 0),
+        deleted=fates.get("delete", 0),
+        unchanged=fates.get("same", 0),
+        stale=fates.get("stale", 0),
+        deduplicated=repeated + hidden,
+        marked=marked,
+        hidden=hidden,
     )
 
 
-def _sets(script: Script, records: Records) -> Iterator[str]:
-    """A new version has nothing of what the stream no longer has; its history keeps it."""
-    for name in records.values:
-        if name != "_key":
-            yield f"{script.quote(name)} = excluded.{script.quote(name)}"
-    for name in records.gone:
-        yield f"{script.quote(name)} = NULL"
+def _pieces(script: Script, records: Records) -> dict[str, str]:
+    dialect = script.connection.dialect.name
+    columns = {column.name: column for column in records.data}
+    refs = list(records.refs)
+    keys = [keytext.key(dialect, columns, names, "s") for names in records.refs.values()]
+    values = records.values + refs
+    everything = [*values, *records.gone, "_duplicate"]
+    names = map(script.quote, (name for name in values if name != "_key"))
+    sets = [f"{name} = excluded.{name}" for name in names]
+    # A new version has nothing of what the stream no longer has; its history keeps it.
+    sets += [f"{script.quote(name)} = NULL" for name in records.gone]
     if not records.marks:
-        yield "_duplicate = false"
+        sets.append("_duplicate = false")
+    return {
+        "row": "rowid" if dialect == "sqlite" else "ctid",
+        "values": script.columns(values),
+        "staged": ", ".join([script.columns(records.values, "s."), *keys]),
+        "all": script.columns(everything),
+        "olds": script.columns(everything, "c."),
+        "sets": ", ".join(sets),
+    }
 
 
-_KEEP_LAST = """
-DELETE FROM {stage} WHERE _n IN (
-  SELECT _n FROM (
-    SELECT _n, row_number() OVER (
-      PARTITION BY _key ORDER BY _token DESC, _hash DESC, _n DESC) AS place
-    FROM {stage}
-  ) AS ranked WHERE place > 1)
+def _fold(script: Script, pieces: dict[str, str]) -> int:
+    """One row for each version in the stage; of several for one key, all but the newest are stale.
+
+    Returns how many rows repeated another one.
+    """
+    if not script.number(_COUNT_REPEATED):
+        return 0
+    script.run(_WIDEN_STAGED)
+    repeated = script.run(_DROP_REPEATED, pieces)
+    script.run(_OUTDO, pieces)
+    return repeated
+
+
+def _write(script: Script, pieces: dict[str, str], fates: dict[str, int], empty: bool) -> None:
+    """Late versions and those that reigned go into history, the new ones reign."""
+    if fates.get("update", 0) + fates.get("delete", 0):
+        script.run(_BEGIN_EARLIER)
+        script.run(_SUPERSEDE, pieces)
+    if fates.get("stale", 0):
+        script.run(_WIDEN)
+        script.run(_KEEP_LATE, pieces)
+    written = sum(fates.get(action, 0) for action in ("insert", "update", "delete"))
+    if not written:
+        return
+    script.run(_INSERT if empty else _UPSERT, pieces)
+    if written >= MANY:
+        script.measure(script.quote(script.names["current"]))
+
+
+def _mark(script: Script, pieces: dict[str, str]) -> tuple[int, int]:
+    """Mark what repeats another record now, unmark what does not: ``(marked, hidden)``."""
+    script.run(_FIND_MARKS)
+    marked = 0
+    if script.run(_KEEP_MARKED, pieces):
+        marked = script.number(_COUNT_MARKED)
+    script.run(_MARK)
+    script.run(_FORGET_MARKS)
+    return marked, script.number(_COUNT_HIDDEN)
+
+
+_COUNT_SOME = "SELECT count(*) FROM (SELECT 1 FROM {current} LIMIT 1) AS one"
+
+_ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
+
+_COUNT_REPEATED = """
+SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key HAVING count(*) > 1) AS repeated
 """
 
+_WIDEN_STAGED = """
+UPDATE {stage} SET _first = g.low FROM (
+  SELECT _key, _hash, min(_first) AS low FROM {stage} GROUP BY _key, _hash HAVING count(*) > 1
+) AS g WHERE g._key = {stage}._key AND g._hash = {stage}._hash
+"""
+
+_DROP_REPEATED = """
+DELETE FROM {stage} WHERE {row} IN (
+  SELECT place FROM (
+    SELECT {row} AS place, row_number() OVER (
+      PARTITION BY _key, _hash ORDER BY _token DESC, _source_hash DESC) AS rank
+    FROM {stage}
+  ) AS ranked WHERE rank > 1)
+"""
+
+_OUTDO = """
+UPDATE {stage} SET _action = 'stale' WHERE {row} IN (
+  SELECT place FROM (
+    SELECT {row} AS place, row_number() OVER (
+      PARTITION BY _key ORDER BY _token DESC, _hash DESC) AS rank
+    FROM {stage}
+  ) AS ranked WHERE rank > 1)
+"""
+
+# What equals the reigning version widens its bounds, also when a newer version takes its place.
 _CLASSIFY = """
-UPDATE {stage} SET _action = CASE
-  WHEN c._hash = {stage}._hash AND c._deleted = {stage}._deleted THEN 'same'
-  WHEN ({stage}._token, {stage}._hash) < (c._token, c._hash) THEN 'stale'
-  WHEN {stage}._deleted AND NOT c._deleted THEN 'delete'
-  ELSE 'update' END
-FROM {current} AS c WHERE c._key = {stage}._key
+UPDATE {stage} SET _action = found.action FROM (
+  SELECT s.{row} AS place, CASE
+    WHEN c._key IS NULL THEN 'insert'
+    WHEN c._hash = s._hash THEN 'same'
+    WHEN (s._token, s._hash) < (c._token, c._hash) THEN 'stale'
+    WHEN s._deleted AND NOT c._deleted THEN 'delete'
+    ELSE 'update' END AS action
+  FROM {stage} AS s LEFT JOIN {current} AS c ON c._key = s._key
+  WHERE (s._action = 'same' AND (c._key IS NULL OR c._hash <> s._hash))
+    OR (s._action = 'stale' AND c._hash = s._hash)
+) AS found WHERE found.place = {stage}.{row}
+"""
+
+_TOUCH = """
+UPDATE {current} SET
+  _first = CASE WHEN s._first < {current}._first THEN s._first ELSE {current}._first END,
+  _token = CASE WHEN s._token > {current}._token THEN s._token ELSE {current}._token END,
+  _source_hash = CASE
+    WHEN (s._token, s._source_hash) > ({current}._token, {current}._source_hash)
+    THEN s._source_hash ELSE {current}._source_hash END
+FROM {stage} AS s
+WHERE s._key = {current}._key AND s._hash = {current}._hash AND (s._first < {current}._first
+  OR (s._token, s._source_hash) > ({current}._token, {current}._source_hash))
+"""
+
+_COUNT_ACTIONS = "SELECT _action, count(*) FROM {stage} GROUP BY _action"
+
+# A version that comes back was seen before.
+_BEGIN_EARLIER = """
+UPDATE {stage} SET _first = h.low FROM (
+  SELECT h._key, h._hash, min(h._first) AS low FROM {history} AS h
+  JOIN {stage} AS s ON s._key = h._key AND s._hash = h._hash
+  WHERE s._action IN ('update', 'delete') GROUP BY h._key, h._hash
+) AS h WHERE h._key = {stage}._key AND h._hash = {stage}._hash AND h.low < {stage}._first
 """
 
 _SUPERSEDE = """
@@ -103,33 +223,65 @@ SELECT {olds}, c._seq, :seq FROM {current} AS c
 JOIN {stage} AS s ON s._key = c._key WHERE s._action IN ('update', 'delete')
 """
 
+_WIDEN = """
+UPDATE {history} SET
+  _first = CASE WHEN s._first < {history}._first THEN s._first ELSE {history}._first END,
+  _token = CASE WHEN s._token > {history}._token THEN s._token ELSE {history}._token END,
+  _source_hash = CASE
+    WHEN (s._token, s._source_hash) > ({history}._token, {history}._source_hash)
+    THEN s._source_hash ELSE {history}._source_hash END
+FROM {stage} AS s
+WHERE s._action = 'stale' AND s._key = {history}._key AND s._hash = {history}._hash
+  AND (s._first < {history}._first
+    OR (s._token, s._source_hash) > ({history}._token, {history}._source_hash))
+"""
+
+_KEEP_LATE = """
+INSERT INTO {history} ({values}, _seq, _seq_to)
+SELECT {staged}, :seq, :seq FROM {stage} AS s
+WHERE s._action = 'stale' AND NOT EXISTS (
+  SELECT 1 FROM {history} AS h WHERE h._key = s._key AND h._hash = s._hash)
+"""
+
+_INSERT = """
+INSERT INTO {current} ({values}, _seq)
+SELECT {staged}, :seq FROM {stage} AS s WHERE s._action = 'insert'
+"""
+
 _UPSERT = """
 INSERT INTO {current} ({values}, _seq)
-SELECT {values}, :seq FROM {stage} WHERE _action IN ('insert', 'update', 'delete')
+SELECT {staged}, :seq FROM {stage} AS s WHERE s._action IN ('insert', 'update', 'delete')
 ON CONFLICT (_key) DO UPDATE SET {sets}, _seq = excluded._seq
 """
 
-_TOUCH = """
-UPDATE {current} SET _token = s._token, _source_hash = s._source_hash
-FROM {stage} AS s
-WHERE s._key = {current}._key AND s._action = 'same' AND s._token > {current}._token
-"""
-
-_MARK = """
-UPDATE {current} SET _duplicate = ranked.again, _seq = :seq
-FROM (
-  SELECT _key, _deleted = false AND row_number() OVER (
+# What this commit wrote begins with its mark; the others begin a new reign with it.
+_FIND_MARKS = """
+INSERT INTO {stage} (_key, _action)
+SELECT _key, CASE WHEN _seq = :seq THEN 'begin' ELSE 'mark' END FROM (
+  SELECT _key, _seq, _duplicate, _deleted = false AND row_number() OVER (
     PARTITION BY _same, _deleted ORDER BY length(_key), _key) > 1 AS again
   FROM {current} WHERE _same IN (
     SELECT _same FROM {stage} WHERE _action IN ('insert', 'update', 'delete')
     UNION SELECT _same FROM {history} WHERE _seq_to = :seq)
-) AS ranked
-WHERE ranked._key = {current}._key AND {current}._duplicate <> ranked.again
+) AS ranked WHERE again <> _duplicate
 """
 
-_COUNT_MARKED = """
+_KEEP_MARKED = """
+INSERT INTO {history} ({all}, _seq, _seq_to)
+SELECT {olds}, c._seq, :seq FROM {current} AS c
+JOIN {stage} AS s ON s._key = c._key WHERE s._action = 'mark'
+"""
+
+_MARK = """
+UPDATE {current} SET _duplicate = NOT _duplicate, _seq = :seq
+WHERE _key IN (SELECT _key FROM {stage} WHERE _action IN ('mark', 'begin'))
+"""
+
+_FORGET_MARKS = "DELETE FROM {stage} WHERE _action = 'begin'"
+
+_COUNT_MARKED = "SELECT count(*) FROM {stage} WHERE _action = 'mark'"
+
+_COUNT_HIDDEN = """
 SELECT count(*) FROM {stage} AS s JOIN {current} AS c ON c._key = s._key
 WHERE s._action = 'insert' AND c._duplicate
 """
-
-_COUNT = "SELECT count(*) FROM {stage} WHERE _action = :action"

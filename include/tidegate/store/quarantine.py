@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.model import Json
+from tidegate.store.records import Records
 from tidegate.store.sqltext import Script
-from tidegate.store.tables import Records, quarantine_table
+from tidegate.store.tables import quarantine_table
 
 _BATCH = 2_000
 

@@ -47,6 +47,10 @@ class Script:
         """Execute and return the single number asked for."""
         return int(self._execute(template, fragments or {}, values).scalar_one())
 
+    def rows(self, template: str, fragments: Mapping[str, str] | None = None) -> list[tuple[Any, ...]]:
+        """Execute and return what was found."""
+        return [tuple(row) for row in self._execute(template, fragments or {}, {})]
+
     def measure(self, table: str) -> None:
         """Let the planner count *table* (quoted) now: what it believes of new rows is far off."""
         if self.connection.dialect.name == "postgresql":

@@ -11,26 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
+from tidegate.store.records import Records
 from tidegate.store.sqltext import quoted
-from tidegate.store.tables import Records, store_type
+from tidegate.store.tables import store_type
 
 _OWN_TYPES = {
-    "_n": "BIGINT", "_key": "TEXT", "_token": "BIGINT", "_hash": "BIGINT",
-    "_source_hash": "BIGINT", "_deleted": "BOOLEAN", "_same": "TEXT", "_action": "TEXT",
+    "_key": "TEXT", "_first": "BIGINT", "_token": "BIGINT", "_hash": "BIGINT",
+    "_source_hash": "BIGINT", "_deleted": "BOOLEAN", "_valid": "BIGINT", "_same": "TEXT",
 }  # fmt: skip
 
 
 def create(connection: Connection, records: Records) -> None:
     """Create the empty stage table of *records*; it goes with the connection."""
-    quote = connection.dialect.identifier_preparer.quote
     collate = ' COLLATE "C"' if connection.dialect.name == "postgresql" else ""
     kinds = {
         column.name: store_type(column.type).compile(connection.dialect) for column in records.data
     }
-    kinds |= dict.fromkeys(records.refs, f"TEXT{collate}")
     kinds |= {name: kind + (collate if kind == "TEXT" else "") for name, kind in _OWN_TYPES.items()}
-    kinds["_action"] += " DEFAULT 'insert'"
-    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in kinds.items())
+    quote = connection.dialect.identifier_preparer.quote
+    columns = ", ".join(f"{quote(name)} {kinds[name]}" for name in records.values)
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(records.stage)}")
     connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {quote(records.stage)} ({columns})")
 
@@ -40,11 +39,8 @@ def fill(connection: Connection, records: Records, pages: Iterable[pa.Table]) ->
     put = _copy if connection.dialect.name == "postgresql" else _insert
     done = 0
     for page in pages:
-        numbered = page.select(records.values).append_column(
-            "_n", pa.array(range(done, done + page.num_rows), pa.int64())
-        )
         if page.num_rows:
-            put(connection, records.stage, numbered)
+            put(connection, records.stage, page.select(records.values))
         done += page.num_rows
     return done
 
@@ -93,27 +89,6 @@ def _for_sqlite(column: pa.ChunkedArray) -> list[Any]:
 def _hex(column: pa.ChunkedArray) -> pa.ChunkedArray:
     cells = [None if cell is None else "\\x" + cell.hex() for cell in column.to_pylist()]
     return pa.chunked_array([pa.array(cells, pa.string())])
-
-
-def entity_keys(table: pa.Table, columns: tuple[str, ...]) -> pa.ChunkedArray:
-    r"""The text key of an entity from its key columns; NULL when any of them is NULL.
-
-    One column: its text. Several: their texts joined with ``|``, ``\`` and ``|`` escaped.
-    """
-    parts = [_text(table.column(name)) for name in columns]
-    if len(parts) == 1:
-        return parts[0]
-    escaped = [
-        pc.replace_substring(pc.replace_substring(part, "\\", "\\\\"), "|", "\\|") for part in parts
-    ]
-    return pc.binary_join_element_wise(*escaped, "|", null_handling="emit_null")
-
-
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_binary(column.type):
-        cells = [None if cell is None else cell.hex() for cell in column.to_pylist()]
-        return pa.chunked_array([pa.array(cells, pa.string())])
-    return _plain(column)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

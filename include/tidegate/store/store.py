@@ -21,6 +21,7 @@ from tidegate.pipeline.models import Stream
 from tidegate.store import engine as engines
 from tidegate.store import ledger, loading, quarantine, replay, tables
 from tidegate.store.ledger import StreamState
+from tidegate.store.records import current_name
 from tidegate.types import Column
 
 
@@ -161,7 +162,7 @@ class Store:
         """``(key, source hash, "record" | "held")`` of everything known of *stream*."""
         held = tables.quarantine_table
         with self._reading() as connection:
-            current = tables.current_name(stream)
+            current = current_name(stream)
             if sa.inspect(connection).has_table(current):
                 table = sa.table(current, sa.column("_key"), sa.column("_source_hash"))
                 query = sa.select(table.c._key, table.c._source_hash)
@@ -175,7 +176,7 @@ class Store:
 
     def lookup(self, stream: str, match: str, value: str, values: list[Any]) -> dict[Any, Any]:
         """For each of *values* of column *match* of *stream*: column *value* of its live record."""
-        current = tables.current_name(stream)
+        current = current_name(stream)
         with self._reading() as connection:
             inspector = sa.inspect(connection)
             if not inspector.has_table(current):
@@ -197,11 +198,8 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with (
-            engines.translated(self.endpoint),
-            self._engine.connect() as connection,
-            connection.execution_options(reads=True).begin(),
-        ):
+        """One snapshot: all that is read in it is of the same commit."""
+        with engines.translated(self.endpoint), engines.snapshot(self._engine) as connection:
             yield connection
 
     @contextmanager
@@ -227,7 +225,7 @@ def _create(connection: Connection) -> None:
 
 
 def _status(connection: Connection, row: Any) -> StreamStatus:
-    current = tables.current_name(row.name)
+    current = current_name(row.name)
     counts = {"live": 0, "deleted": 0, "duplicate": 0}
     if sa.inspect(connection).has_table(current):
         quote = connection.dialect.identifier_preparer.quote

@@ -1,36 +1,28 @@
 """Every table of the store, once, for SQLite and PostgreSQL.
 
-Control tables (``tidegate_*``) and the knowledge libraries (``entity``, ``attribute``,
-``relation``) are fixed; each stream adds two typed tables, ``<source>__<stream>`` with the current
-version of every record and ``…__history`` with the superseded ones.
+Control tables (``tidegate_*``) and the knowledge libraries (``entity``, ``relation``) are fixed;
+each stream adds two typed tables of its own (:mod:`tidegate.store.records`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from tidegate.errors import ConfigError
-from tidegate.fields import did_you_mean
-from tidegate.pipeline.models import Stream
-from tidegate.types import Column, ColumnType
-
-LONGEST = 63
-"""Octets of a name in PostgreSQL."""
-LONGEST_NAME = LONGEST - len("__history__seq_to")
-OPEN = 2**62
-"""``seq_to`` of what still holds: a number rather than NULL keeps range predicates simple."""
+from tidegate.types import ColumnType
 
 metadata = sa.MetaData()
 text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _json = sa.Text().with_variant(JSONB(), "postgresql")
 
+schema_table = sa.Table(
+    "tidegate_schema",
+    metadata,
+    sa.Column("version_num", sa.String(32), primary_key=True),
+)
 stream_table = sa.Table(
     "tidegate_stream",
     metadata,
@@ -178,112 +170,3 @@ def store_type(type: ColumnType) -> TypeEngine[Any]:
         "int64": sa.BigInteger(), "float64": sa.Double(), "bytes": sa.LargeBinary(),
     }  # fmt: skip
     return plain.get(type.name, sa.Text())
-
-
-def current_name(stream: str) -> str:
-    """The table of a stream's current versions."""
-    return _short(stream.replace(".", "__"), LONGEST_NAME)
-
-
-def ref_name(key: Sequence[str]) -> str:
-    """The column that joins the values of *key* into one text; no two keys share it."""
-    name = "_ref_" + "_".join(key)
-    return _short(name if len(key) == 1 else name + "_" + _digest("\0".join(key)), LONGEST)
-
-
-def index_name(table: str, column: str) -> str:
-    """The index of a ``_ref_…`` column; both names together may be too long."""
-    return _short(f"{table}_{column}", LONGEST)
-
-
-def _short(name: str, longest: int) -> str:
-    """PostgreSQL cuts names after 63 octets, and takes what is left for the same."""
-    if len(name.encode()) <= longest:
-        return name
-    return name.encode()[: longest - 9].decode(errors="ignore") + "_" + _digest(name)
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-@dataclass(frozen=True)
-class Records:
-    """The two tables of one stream, and the stage beside them.
-
-    data     business columns, in order
-    refs     ``_ref_…`` column → the columns whose values it joins into an entity key
-    marks    whether the stream marks duplicates (``_same``, ``_duplicate``)
-    gone     columns the tables still have and the stream no longer, once that is known
-    """
-
-    stream: str
-    data: tuple[Column, ...]
-    refs: dict[str, tuple[str, ...]]
-    marks: bool
-    gone: tuple[str, ...] = ()
-
-    @property
-    def current(self) -> str:
-        """Table of current versions."""
-        return current_name(self.stream)
-
-    @property
-    def history(self) -> str:
-        """Table of superseded versions."""
-        return f"{self.current}__history"
-
-    @property
-    def stage(self) -> str:
-        """Temporary table of the increment being loaded."""
-        return f"stage__{self.current}"
-
-    @property
-    def values(self) -> list[str]:
-        """Columns that travel from stage to current to history."""
-        names = [column.name for column in self.data] + list(self.refs)
-        names += ["_key", "_token", "_hash", "_source_hash", "_deleted"]
-        return names + (["_same"] if self.marks else [])
-
-
-def plan(name: str, columns: Sequence[Column], stream: Stream, marks: bool) -> Records:
-    """Name the tables of *stream* and the key columns its mapping needs.
-
-    Raises ConfigError when the stream names a column that cleaning does not leave, or a data
-    column's name is one of ours.
-    """
-    known = {column.name for column in columns}
-    load = stream.load
-    refs: dict[str, tuple[str, ...]] = {}
-    ends = [(entity.type, entity.key) for entity in load.entities]
-    for relation in load.relations:
-        ends += [(end.type, end.key) for end in map(load.end, (relation.from_, relation.to))]
-    for type_, key in ends:
-        _require(f"{name}: load: key of {type_}", key, known)
-        refs[ref_name(key)] = key
-    for entity in load.entities:
-        _require(f"{name}: load: attributes of {entity.type}", entity.named.values(), known)
-    if stream.deleted:
-        _require(f"{name}: deleted:", [stream.deleted.column], known)
-    taken = sorted(known & (_OWN | set(refs)))
-    if taken:
-        raise ConfigError(
-            f"{name}: column {taken[0]!r} has a name that the store uses itself. "
-            "Give it another one with the cleaning step 'rename'."
-        )
-    return Records(name, tuple(columns), refs, marks)
-
-
-_OWN = frozenset(
-    {"_key", "_token", "_hash", "_source_hash", "_deleted", "_same", "_seq", "_seq_to",
-     "_duplicate", "_n", "_action", "_held"}
-)  # fmt: skip
-
-
-def _require(where: str, names: Iterable[str], known: set[str]) -> None:
-    for name in names:
-        if name not in known:
-            hint = did_you_mean(name, known) or f" There are: {', '.join(sorted(known))}."
-            raise ConfigError(
-                f"{where} names column {name!r}, which is not there after cleaning.{hint}"
-            )
