@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,9 @@ import pytest
 
 from services import Server
 from shops import Shop
-from tidegate.model import Mode
+from tidegate import path
+from tidegate.compare import compare
+from tidegate.model import Mode, Report
 
 STAMP = datetime(2026, 3, 1, 12, 0, 0, 1)
 E_COMPOSED, E_COMBINED = "\u00e9", "e\u0301"
@@ -284,6 +286,34 @@ def test_what_cannot_be_kept_is_held_with_its_reason_and_the_rest_is_loaded(shop
         assert (reason["step"], reason["column"], reason["rule"]) == ("pull", column, rule)
         assert shown in reason["message"]
         assert json.loads(row)["id"] == int(key)
+    assert not set(wanted) & set(shop.stored("_key"))
+
+
+def replay(shop: Shop) -> Report:
+    return path.run(shop.job(), shop.request(Mode.REPLAY))
+
+
+def test_every_awkward_value_is_after_a_replay_what_it_is_without_one(
+    shop: Shop, request: pytest.FixtureRequest
+) -> None:
+    store: Server = request.getfixturevalue(shop.store.kind)
+    straight, detour = replace(shop, store=store.fresh()), shop
+    straight.run()
+    nothing = [{"expect_column_values_to_be_null": {"column": "changed"}}]
+    assert detour.run(expect=nothing).inserted == 0
+    assert replay(detour).inserted == len(golden_rows())
+    assert stored(detour) == stored(straight)
+    own = "_key, _first, _token, _hash, _source_hash, _deleted, _valid, changed"
+    assert detour.stored(own) == straight.stored(own)
+    assert compare(detour.job()).agrees
+
+
+def test_what_the_reading_could_not_take_is_never_replayed_without_it(shop: Shop) -> None:
+    wanted = spoil(shop)
+    shop.run()
+    before = shop.stored("key, reasons, state", "tidegate_quarantine")
+    assert replay(shop).details["fates"] == {"held": len(wanted)}
+    assert shop.stored("key, reasons, state", "tidegate_quarantine") == before
     assert not set(wanted) & set(shop.stored("_key"))
 
 

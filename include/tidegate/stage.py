@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate import settings
 from tidegate.errors import MismatchError
-from tidegate.model import Check, Increment, Json, Mode, Replay, Request, StagedPage, Watermark, Window
+from tidegate.model import (
+    Check,
+    Increment,
+    Json,
+    Mode,
+    Replay,
+    Request,
+    StagedPage,
+    Watermark,
+    Window,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa

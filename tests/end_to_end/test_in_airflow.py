@@ -261,3 +261,18 @@ def test_an_unreachable_source_is_retried(airflow: Airflow, shop: Endpoint, fold
         cursor.execute("UNLOCK TABLES")
     connection.close()
     assert airflow.outcome("shop.orders", run) == "success"
+
+
+def test_the_form_replays_what_a_rule_had_held(airflow: Airflow, folder: Path) -> None:
+    before = stored(folder, "SELECT watermark FROM tidegate_stream")
+    mended = SHOP.replace("min_value: 0", "min_value: -5")
+    (airflow.pipelines / "shop.yaml").write_text(mended, encoding="utf-8")
+    run = airflow.trigger("shop.orders", mode="replay", keys=["2"])
+    assert airflow.outcome("shop.orders", run) == "success"
+    query = "SELECT state, attempts FROM tidegate_quarantine WHERE key = '2'"
+    assert stored(folder, query) == [("replayed", 2)]
+    assert stored(folder, "SELECT _key FROM shop__orders WHERE _key = '2'") == [("2",)]
+    assert stored(folder, "SELECT watermark FROM tidegate_stream") == before
+    assert "tried again: 1 replayed" in airflow.log("shop.orders", run, "load")
+    path = f"/api/v2/dags/shop.orders/dagRuns/{run}/taskInstances/load/xcomEntries/return_value"
+    assert "{'replayed': 1}" in str(airflow.call("GET", path)["value"]).replace('"', "'")

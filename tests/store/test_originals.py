@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -88,7 +88,10 @@ def test_a_value_is_never_bent_into_another_type(
 
 def test_a_column_that_a_row_does_not_have_is_null() -> None:
     column = Column("b", ColumnType.parse("int64"))
-    rows = [({"a": 1}, {"a": column.type}), ({"a": 1, "b": 2}, {"a": column.type, "b": column.type})]
+    rows = [
+        ({"a": 1}, {"a": column.type}),
+        ({"a": 1, "b": 2}, {"a": column.type, "b": column.type}),
+    ]
     array, unfit = originals.array(column, rows)
     assert (array.to_pylist(), unfit) == ([None, 2], {})
 
