@@ -1,0 +1,65 @@
+"""What differs between two commits: the versions that held at each, side by side."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from tidegate.errors import ConfigError
+from tidegate.store import asof, feed, versions
+from tidegate.store.answers import Change, Changes
+from tidegate.store.asof import Point
+from tidegate.store.feed import Place
+from tidegate.store.versions import LIVE, Tables
+
+
+def diff(
+    connection: Connection, tables: Tables, span: tuple[int, int], cursor: str, limit: int,
+    values: bool,
+) -> Changes:  # fmt: skip
+    """What became of the live records of one stream between the commits of *span*, by key.
+
+    A record that changed and changed back does not differ. *cursor* is empty at first.
+    """
+    first, last = (asof.resolve(connection, as_of_seq=seq) for seq in span)
+    if first.seq > last.seq:
+        raise ConfigError(f"diff: commit {first.seq} is after {last.seq}. Give the earlier first.")
+    after = Place.parse(cursor).key if cursor else None
+    found: list[Change] = []
+    if tables.columns:
+        columns = feed.paired(tables, values)
+        text = _DIFFER.format(
+            columns=", ".join(["k._key", *list(feed.selected(columns))[1:]]),
+            current=tables.current,
+            history=tables.history,
+            before=_at(tables, first, "first"),
+            after=_at(tables, last, "last"),
+            behind="" if after is None else " AND _key > :after",
+        )
+        bound = {"first": first.seq, "last": last.seq, "after": after, "limit": limit + 1}
+        rows = versions.rows(connection, text, columns, bound)
+        found = [feed.change(tables, row, last.seq, values) for row in rows]
+    more = len(found) > limit
+    found = found[:limit]
+    place = Place(last.seq, found[-1].key) if more else Place(last.seq)
+    return Changes(last.seq, tuple(found), place.text, more)
+
+
+def _at(tables: Tables, point: Point, side: str) -> str:
+    names = ["_key", "_hash", "_deleted", "_duplicate", *(c.name for c in tables.columns)]
+    text = versions.holding(tables, Point(point.seq, -1), names, LIVE)
+    return text.replace(":seq", f":{side}")
+
+
+_DIFFER = """
+SELECT {columns} FROM (
+  SELECT _key FROM (
+    SELECT _key FROM {current} WHERE _seq > :first AND _seq <= :last
+    UNION SELECT _key FROM {history} WHERE _seq > :first AND _seq <= :last
+    UNION SELECT _key FROM {history} WHERE _seq_to > :first AND _seq_to <= :last
+  ) AS touched WHERE true{behind}
+) AS k
+LEFT JOIN ({before}) AS b ON b._key = k._key
+LEFT JOIN ({after}) AS c ON c._key = k._key
+WHERE coalesce(b._hash, 0) <> coalesce(c._hash, 0) OR (b._hash IS NULL) <> (c._hash IS NULL)
+ORDER BY k._key LIMIT :limit
+"""
