@@ -1,10 +1,13 @@
 """Versions with bounds, and reigns that meet.
 
-Old content hashes covered the mapping's key columns, and not the tombstone mark. All rows are hashed
-anew, over the data and the mark; the key columns go, a mapping adds what it needs. Versions of a
-key that are one by then become one: the widest bounds, one reign where their reigns met. The oldest
-token of a version is the oldest that is known. A reign begins where the one before it ended: old
-stores wrote the commit that last marked a row there.
+Old content hashes covered the mapping's key columns, and not the tombstone mark. All rows are
+hashed anew, over the data and the mark; the key columns go, a mapping adds what it needs. Versions
+of a key that are one by then become one: the widest bounds, one reign where their reigns met. The
+oldest token of a version is the oldest that is known. A reign begins where the one before it ended:
+old stores wrote the commit that last marked a row there.
+
+A row is hashed over all columns that its stream ever had, in the order in which they came. Where
+that is not what the source has now, the next read of the row makes a new version of it, once.
 
 ``_valid`` stays empty: which column it comes from is in the pipeline file, not in the store.
 """
@@ -36,12 +39,20 @@ text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     """Change the tables of every stream that was ever loaded."""
     connection = op.get_bind()
+    op.add_column("tidegate_stream", sa.Column("layouts", sa.Text))
     streams = connection.execute(sa.text("SELECT name, columns FROM tidegate_stream")).all()
     for name, columns in streams:
         if columns is not None:
-            types = json.loads(columns).items()
-            data = [Column(column, ColumnType.parse(kind)) for column, kind in types]
+            types = json.loads(columns)
+            data = [Column(column, ColumnType.parse(kind)) for column, kind in types.items()]
             _stream(connection, current_name(name), data)
+            connection.execute(_REMEMBER, {"name": name, "layouts": _layouts(types)})
+
+
+def _layouts(types: dict[str, str]) -> str:
+    """How the rows are hashed now, as later versions tell: with or without ``_same``."""
+    way = {"columns": types, "valid": None, "zone": "UTC"}
+    return json.dumps([{**way, "same": same} for same in (True, False)], ensure_ascii=False)
 
 
 def _stream(connection: Connection, current: str, data: list[Column]) -> None:
@@ -123,6 +134,8 @@ def _history(name: str, data: list[Column]) -> sa.Table:
     sa.Index(f"{name}__seq", table.c._seq)
     return table
 
+
+_REMEMBER = sa.text("UPDATE tidegate_stream SET layouts = :layouts WHERE name = :name")
 
 _SET_HASH = """
 UPDATE {table} SET _hash = rehash._hash FROM rehash
