@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
-from tidegate import hashing, stage, tombstones
+from tidegate import stage, tombstones
 from tidegate.errors import MismatchError
 from tidegate.model import BOOKKEEPING, Increment, Mode, Report
 from tidegate.pipeline.models import Stream
 from tidegate.store import (
     evolve,
     knowledge,
+    layouts,
     ledger,
     mapping,
     merge,
@@ -31,8 +32,9 @@ from tidegate.store import (
     replay,
     staging,
 )
+from tidegate.store.layouts import Layout
 from tidegate.store.records import Records
-from tidegate.types import TEMPORAL, Column
+from tidegate.types import Column
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
     projected = mapping.adopt(connection, request.stream, todo.stream)
     refs = {records.ref_name(key): key for one in projected for key in one.keys}
     plan = evolve.ensure(connection, replace(plan, refs=refs))
+    layouts.remember(connection, plan.stream, Layout.of(plan, todo.stream))
     merged = merge.merge(connection, plan, seq)
     if merged.touched:
         for one in projected:
@@ -107,28 +110,14 @@ def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
 
 def _passed(todo: Load, plan: Records) -> Iterator[pa.Table]:
     """The pages' good rows, with the columns that the stage takes."""
+    layout = Layout.of(plan, todo.stream)
     for page in stage.pages(todo.increment):
         table = page.filter(pc.is_null(page.column("_held")))
         gone = tombstones.among(table, todo.stream.deleted, todo.columns)
         table = table.append_column("_deleted", gone)
-        table = table.append_column("_hash", hashing.row_hashes(table, plan.hashed))
+        table = table.append_column("_hash", layout.hashes(table))
         table = table.append_column("_first", table.column("_token"))
-        yield table.append_column("_valid", _valid(table, todo.stream, plan))
-
-
-def _valid(table: pa.Table, stream: Stream, plan: Records) -> pa.ChunkedArray:
-    """Since when each row holds in the world, µs since 1970 UTC; NULL where nothing says so."""
-    name = stream.valid_from or stream.cursor
-    kind = next((column.type.name for column in plan.data if column.name == name), "")
-    if kind not in TEMPORAL:
-        return pa.chunked_array([pa.nulls(table.num_rows, pa.int64())])
-    moments = table.column(name)
-    if kind != "timestamp":
-        moments = pc.assume_timezone(
-            moments.cast(pa.timestamp("us")),
-            stream.time_zone, ambiguous="earliest", nonexistent="latest",
-        )  # fmt: skip
-    return moments.cast(pa.int64())
+        yield table.append_column("_valid", layout.moments(table))
 
 
 def _held(increment: Increment) -> Iterator[quarantine.Held]:

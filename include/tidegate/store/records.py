@@ -75,12 +75,6 @@ class Records:
         own = ["_key", "_first", "_token", "_hash", "_source_hash", "_deleted", "_valid"]
         return [*(column.name for column in self.data), *own, *(["_same"] if self.marks else [])]
 
-    @property
-    def hashed(self) -> list[str]:
-        """Columns that ``_hash`` is made of, in order: what makes a version what it is."""
-        same = ["_same"] if self.marks else []
-        return [*(column.name for column in self.data), *same, "_deleted"]
-
 
 def current_name(stream: str) -> str:
     """The table of a stream's current versions."""

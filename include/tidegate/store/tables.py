@@ -33,6 +33,7 @@ stream_table = sa.Table(
     sa.Column("observed_at", sa.Text),
     sa.Column("loaded_at", sa.Text),
     sa.Column("columns", sa.Text),
+    sa.Column("layouts", sa.Text),
 )
 head_table = sa.Table(
     "tidegate_head",
