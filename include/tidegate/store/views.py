@@ -11,6 +11,7 @@ times as text, and so do the views.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -78,7 +79,7 @@ def _without(connection: Connection, where: str, names: Iterable[str]) -> Iterat
         yield
     except sa.exc.DBAPIError as error:
         text = " ".join(str(error.orig).split())
-        if "depends on view" not in text and "used by a view" not in text:
+        if not _BUILT_ON.search(text):
             raise
         raise ConfigError(
             f"{where}: a view that is not Tidegate's is built on what must change: {text}. "
@@ -124,6 +125,7 @@ SELECT r.type, r.from_type, l.from_key, r.to_type, l.to_key, l.qualifiers, l.out
 FROM relation AS l JOIN tidegate_rule AS r ON r.id = l.rule WHERE r.active
 """,
 }
+_BUILT_ON = re.compile(r"view .* depends on|used by a view|error in view")
 _GRANTS = """
 SELECT a.privilege_type,
   CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END

@@ -1,0 +1,316 @@
+"""A store follows the program's version: killed half-way it is as before, and never goes back."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+import services
+from store import old_store
+from store.deliveries import Delivery
+from tidegate.connections import Endpoint
+from tidegate.errors import ConfigError
+from tidegate.store import engine as engines
+from tidegate.store import open_store, tables, upgrade
+from tidegate.store.digest import Digest
+from tidegate.store.store import Store
+
+MIGRATIONS = Path(upgrade.__file__).parent / "migrations"
+KILLS = [
+    "ALTER TABLE tidegate_head",  # nothing but a lock so far
+    "CREATE TABLE entity",  # the old knowledge is dropped
+    "INSERT INTO rehash",  # fixed tables are new, the first stream's are old
+    "CREATE TABLE shop__lines__history",  # a table dropped, its rows in a temporary one
+    "UPDATE tidegate_schema SET version_num='0003'",  # all but the version
+]
+CHILD = """
+import os, signal, sys
+import sqlalchemy as sa
+from tidegate.connections import parse
+from tidegate.store import open_store
+
+@sa.event.listens_for(sa.Engine, "before_cursor_execute")
+def before(connection, cursor, statement, *rest):
+    if " ".join(statement.split()).replace('"', "").startswith(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+open_store(parse("tidegate_store", sys.argv[1]))
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest) -> services.Server:
+    found: services.Server = request.getfixturevalue(request.param)
+    return found
+
+
+def killed_at(server: services.Server, endpoint: Endpoint, statement: str) -> int:
+    """Open the store in a process that ends by SIGKILL when it is about to run *statement*."""
+    include = str(Path(tables.__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, server.uri(endpoint), statement],
+        env={"PYTHONPATH": include, "PATH": "", "TIDEGATE_STORE_UPGRADE": "auto"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert not done.stderr or done.returncode == 0, done.stderr
+    return done.returncode
+
+
+def contents(server: services.Server, endpoint: Endpoint) -> dict[str, Any]:
+    """Every table with its columns and rows."""
+    with server.engine(endpoint).connect() as connection:
+        inspector = sa.inspect(connection)
+        return {
+            table: (
+                [column["name"] for column in inspector.get_columns(table)],
+                sorted(
+                    map(repr, map(tuple, connection.exec_driver_sql(f'SELECT * FROM "{table}"')))
+                ),
+            )
+            for table in inspector.get_table_names()
+        }
+
+
+def loaded_anew(
+    server: services.Server, streams: list[old_store.OldStream], folder: Path
+) -> Digest:
+    """The digest of a new store that was given the same increments."""
+    with open_store(server.fresh()) as store:
+        for stream in streams:
+            for rows in stream.increments:
+                delivery(store, stream, folder).load(rows)
+        return store.digest()
+
+
+def delivery(store: Store, stream: old_store.OldStream, folder: Path) -> Delivery:
+    meaning: dict[str, Any] = {"deleted": {"column": "gone"}}
+    if stream.refs:
+        meaning = old_store.MAPPING
+    return Delivery(store, folder, stream.name, stream.types, meaning, stream.marks)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_upgraded_store_says_what_a_new_one_says(
+    server: services.Server, seed: int, tmp_path: Path
+) -> None:
+    endpoint = server.fresh()
+    streams = old_store.build(server, endpoint, random.Random(seed))
+    with open_store(endpoint) as store:
+        mine = store.digest()
+    theirs = loaded_anew(server, streams, tmp_path)
+    assert (mine.records, mine.history) == (theirs.records, theirs.history)
+    assert mine.records[0] > 10
+    assert mine.history[0] > mine.records[0]
+
+
+def test_an_upgrade_killed_five_times_has_not_happened_and_then_ends(
+    server: services.Server, tmp_path: Path
+) -> None:
+    endpoint = server.fresh()
+    streams = old_store.build(server, endpoint, random.Random(7))
+    before = contents(server, endpoint)
+    for statement in KILLS:
+        assert killed_at(server, endpoint, statement) == -signal.SIGKILL, statement
+        assert contents(server, endpoint) == before, statement
+    assert killed_at(server, endpoint, "no such statement") == 0
+    with open_store(endpoint) as store:
+        mine = store.digest()
+    theirs = loaded_anew(server, streams, tmp_path)
+    assert (mine.records, mine.history) == (theirs.records, theirs.history)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reading_everything_again_after_an_upgrade_changes_no_record(
+    server: services.Server, seed: int, tmp_path: Path
+) -> None:
+    endpoint = server.fresh()
+    streams = old_store.build(server, endpoint, random.Random(seed))
+    with open_store(endpoint) as store:
+        before = store.digest()
+        for stream in streams:
+            rows = {row["_key"]: row for rows in stream.increments for row in rows}
+            again = [{**row, "_token": 1 << 40} for row in rows.values()]
+            report = delivery(store, stream, tmp_path).load(again)
+            assert report.unchanged == len(again)
+        after = store.digest()
+    assert (before.records, before.history) == (after.records, after.history)
+
+
+def test_every_moment_of_an_upgraded_key_belongs_to_one_reign(server: services.Server) -> None:
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    open_store(endpoint).close()
+    with server.engine(endpoint).connect() as connection:
+        for table in ("shop__orders", "shop__lines"):
+            rows = connection.exec_driver_sql(
+                f"SELECT _key, _seq, _seq_to FROM {table}__history UNION ALL "
+                f"SELECT _key, _seq, NULL FROM {table} ORDER BY 1, 2"
+            ).all()
+            assert len(rows) > 10
+            for one, next_ in zip(rows, rows[1:], strict=False):
+                if one[0] == next_[0]:
+                    assert one[2] == next_[1], (table, one, next_)
+                else:
+                    assert one[2] is None
+
+
+def test_the_ledger_of_an_upgraded_store_has_no_gaps_and_no_steps_back(
+    server: services.Server,
+) -> None:
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    with open_store(endpoint) as store:
+        lines = store.runs(limit=1000)[::-1]
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    moments = [line["committed_at"] for line in lines]
+    assert moments == sorted(moments)
+    with server.engine(endpoint).connect() as connection:
+        head = connection.exec_driver_sql("SELECT seq, committed_at FROM tidegate_head").one()
+    assert tuple(head) == (lines[-1]["seq"], moments[-1])
+
+
+def test_rows_in_quarantine_survive_an_upgrade(server: services.Server) -> None:
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    with open_store(endpoint) as store:
+        held = store.held()
+    assert sorted(row["key"] for row in held) == ["100", "101", "102"]
+    assert {row["attempts"] for row in held} == {1}
+
+
+def schema(server: services.Server, endpoint: Endpoint) -> dict[str, Any]:
+    """What the database says of each table: columns, keys, indexes, whatever their order."""
+    with server.engine(endpoint).connect() as connection:
+        inspector = sa.inspect(connection)
+        return {
+            table: {
+                "columns": {
+                    column["name"]: (
+                        repr(column["type"]), column["nullable"],
+                        column.get("default") if table != "tidegate_head" else None,
+                    )
+                    for column in inspector.get_columns(table)
+                },
+                "key": inspector.get_pk_constraint(table)["constrained_columns"],
+                "unique": sorted(
+                    item["column_names"] for item in inspector.get_unique_constraints(table)
+                ),
+                "indexes": {
+                    index["name"]: index["column_names"] for index in inspector.get_indexes(table)
+                },
+            }
+            for table in inspector.get_table_names()
+        }  # fmt: skip
+
+
+def test_migrated_and_created_stores_have_the_same_fixed_tables(server: services.Server) -> None:
+    created, migrated = server.fresh(), server.fresh()
+    open_store(created).close()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engines.create(migrated).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    assert schema(server, migrated) == schema(server, created)
+
+
+def test_upgraded_and_created_streams_have_the_same_tables(
+    server: services.Server, tmp_path: Path
+) -> None:
+    upgraded, created = server.fresh(), server.fresh()
+    streams = old_store.build(server, upgraded, random.Random(3))
+    for endpoint in (upgraded, created):
+        with open_store(endpoint) as store:
+            for stream in streams:
+                for rows in stream.increments:
+                    delivery(store, stream, tmp_path).load(rows)
+    assert schema(server, upgraded) == schema(server, created)
+
+
+def test_the_newest_migration_is_the_version_of_the_program() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == upgrade.HEAD
+
+
+def test_a_store_newer_than_the_program_is_refused(server: services.Server) -> None:
+    endpoint = server.fresh()
+    open_store(endpoint).close()
+    server.execute(endpoint, "UPDATE tidegate_schema SET version_num = '0999'")
+    before = contents(server, endpoint)
+    with pytest.raises(ConfigError, match=r"has schema 0999.*Install that version here too"):
+        open_store(endpoint)
+    assert contents(server, endpoint) == before
+
+
+def test_operators_may_choose_when_a_store_is_upgraded(
+    server: services.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    before = contents(server, endpoint)
+    monkeypatch.setenv("TIDEGATE_STORE_UPGRADE", "refuse")
+    with pytest.raises(ConfigError, match=r"has schema 0001.*run: tidegate upgrade"):
+        open_store(endpoint)
+    assert contents(server, endpoint) == before
+    assert upgrade.ensure(engines.create(endpoint), "store", asked=True) == "0001"
+    open_store(endpoint).close()
+
+
+def test_a_new_store_needs_no_permission(
+    server: services.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_STORE_UPGRADE", "refuse")
+    open_store(server.fresh()).close()
+
+
+def test_a_word_that_is_no_choice_is_refused(
+    server: services.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    monkeypatch.setenv("TIDEGATE_STORE_UPGRADE", "no")
+    with pytest.raises(ConfigError, match="Write 'auto' or 'refuse'"):
+        open_store(endpoint)
+
+
+def test_many_who_open_an_old_store_at_once_upgrade_it_once(server: services.Server) -> None:
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    include = str(Path(tables.__file__).parents[2])
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD, server.uri(endpoint), "no such statement"],
+            env={"PYTHONPATH": include, "PATH": ""}, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for child in children:
+        _, errors = child.communicate(timeout=120)
+        assert child.returncode == 0, errors
+    with open_store(endpoint) as store:
+        assert len(store.status()) == 2
+
+
+def test_a_view_of_somebody_elses_stops_the_upgrade_with_its_name(
+    server: services.Server,
+) -> None:
+    if server.kind == "sqlite":
+        pytest.skip("SQLite does not know which view depends on which table")
+    endpoint = server.fresh()
+    old_store.build(server, endpoint, random.Random(1))
+    server.execute(endpoint, "CREATE VIEW mine AS SELECT key FROM entity")
+    with pytest.raises(ConfigError, match=r"view mine depends on table entity.*Drop that view"):
+        open_store(endpoint)
+    server.execute(endpoint, "DROP VIEW mine")
+    open_store(endpoint).close()
