@@ -55,6 +55,12 @@ class Rule:
         return tuple(self.says["key"])
 
     @property
+    def name(self) -> str | None:
+        """The template of the entity's name."""
+        found: str | None = self.says["name"]
+        return found
+
+    @property
     def attributes(self) -> dict[str, str]:
         """Attribute name → column."""
         return dict(self.says["attributes"])
