@@ -196,6 +196,32 @@ def test_quarantine_lists_rows_and_shows_one_as_the_source_had_it(shell: Shell) 
     assert err == "tidegate: shop.orders: no row '1' is held\n"
 
 
+def test_quarantine_replays_rows_and_lists_their_fates(shell: Shell) -> None:
+    shell.sql("INSERT INTO orders VALUES (4, '-1.00', '2026-03-04'), (5, '-2.00', '2026-03-05')")
+    shell("run", "shop.orders")
+    shell.write("shop.yaml", FILE.replace("min_value: 0", "min_value: -1"))
+
+    code, out, err = shell("quarantine", "replay", "shop.orders")
+    assert (code, err) == (0, "")
+    assert out == "shop.orders: 3 rows of the quarantine tried again: 2 held, 1 replayed\n"
+    assert shell.json("quarantine", "replay", "shop.orders", "9")["pulled"] == 0
+    assert shell.json("quarantine", "replay", "shop.orders", "3", "5")["details"]["fates"] == {
+        "held": 2
+    }
+    rule = ["--rule", "to_number", "--since", "2026-01-01", "--include-mended"]
+    assert shell.json("quarantine", "replay", "shop.orders", *rule)["pulled"] == 1
+
+    head, line = shell("quarantine", "list", "--state", "replayed")[1].splitlines()
+    assert head.split() == ["stream", "key", "state", "attempts", "held_at", "reason"]
+    assert line.split()[:4] == ["shop.orders", "4", "replayed", "2"]
+    attempts = {row["key"]: row["attempts"] for row in shell.json("quarantine", "list")}
+    assert attempts == {"3": 4, "5": 3}
+    assert shell.json("quarantine", "show", "shop.orders", "4")[0]["fate_seq"] == 2
+    assert shell("quarantine", "replay")[0] == 2
+    assert shell("quarantine", "replay", "shop.nothing")[0] == 2
+    assert shell("quarantine", "replay", "shop.orders", "--since", "noon")[0] == 2
+
+
 def test_compare_agrees_after_a_run_and_not_after_a_change(shell: Shell) -> None:
     shell("run", "shop.orders")
     code, out, err = shell("compare")
