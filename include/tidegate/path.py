@@ -28,7 +28,7 @@ from tidegate.pipeline.models import Source, Stream
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tidegate.sources import Rows, Source
+    from tidegate.sources import Rows
     from tidegate.store.store import Store
     from tidegate.types import Column
     from tidegate.validate import Outcome, Suite
@@ -109,7 +109,7 @@ def _rows(job: Job, store: Store, request: Request) -> Rows:
     from tidegate.replay import Quarantine
     from tidegate.sources import open_source
 
-    def source() -> Source:
+    def source() -> Rows:
         return open_source(job.endpoint(), job.stream, job.full_name)
 
     if request.mode is Mode.REPLAY:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from tidegate.errors import TidegateError
 from tidegate.model import Replay, Request, Watermark, Window
-from tidegate.sources import Observation, Source
+from tidegate.sources import Observation, Rows
 from tidegate.types import Column
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Quarantine:
     """
 
     def __init__(
-        self, store: Store, request: Request, page_rows: int, source: Callable[[], Source]
+        self, store: Store, request: Request, page_rows: int, source: Callable[[], Rows]
     ) -> None:
         self._store = store
         self._stream = request.stream

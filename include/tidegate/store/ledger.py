@@ -173,7 +173,6 @@ def record(connection: Connection, increment: Increment, report: Report) -> None
         "read": increment.read, "cleaned": json.dumps(increment.cleaned),
         "source_columns": _columns_text(increment),
         "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
-        "source_columns": json.dumps(increment.source_columns, ensure_ascii=False),
         "committed_at": committed_at(connection),
     }  # fmt: skip
     connection.execute(

@@ -6,7 +6,7 @@ the ledger knows, turns the text back into the very value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -30,7 +30,7 @@ def to_json(value: Any) -> Json:
     return str(value)
 
 
-def array(column: Column, rows: list[tuple[Row, Types]]) -> tuple[pa.Array, dict[int, str]]:
+def array(column: Column, rows: Sequence[tuple[Row, Types]]) -> tuple[pa.Array, dict[int, str]]:
     """*column* of *rows*, each with the types it had when it was pulled, and what does not fit.
 
     A column that a row does not have is NULL, and so is a cell that does not fit: for those, the
