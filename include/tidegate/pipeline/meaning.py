@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from tidegate.fields import ColumnName, Columns, Strict, did_you_mean
 from tidegate.pipeline import template
 from tidegate.pipeline.template import Template
+from tidegate.types import ColumnType
 
 TypeWord = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=60)]
 """The name of an entity type or a relation type."""
@@ -141,6 +142,15 @@ class Load(Strict):
                 yield f"qualifiers of {relation.type}", tuple(relation.named.values())
             else:
                 yield f"each of {relation.type}", (relation.each,)
+
+    def misfits(self, columns: Mapping[str, ColumnType]) -> Iterator[str]:
+        """Sentences about columns (name → type) that cannot hold what they are named for."""
+        for relation in self.relations:
+            if relation.each and columns[relation.each].name not in {"json", "string"}:
+                yield (
+                    f"each of {relation.type} names column {relation.each!r} of type "
+                    f"{columns[relation.each]}. An array is in a column of type json or string."
+                )
 
 
 def _unknown(end: str, types: list[str]) -> str:

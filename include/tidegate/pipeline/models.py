@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +31,7 @@ from tidegate.pipeline.expect import json_schema, read
 from tidegate.pipeline.meaning import Load
 from tidegate.pipeline.places import HIDDEN
 from tidegate.pipeline.vocabulary import Vocabulary
+from tidegate.types import ColumnType
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length=40)]
 """Names of sources and streams: they become DAG ids and table names."""
@@ -153,6 +155,12 @@ class Stream(Settings):
     def vocabulary(self) -> Vocabulary | None:
         """What words mean, from the file beside this one; None when that was not to be read."""
         return self._vocabulary
+
+    def misfits(self, columns: Mapping[str, ColumnType]) -> Iterator[str]:
+        """What the mapping makes of *columns* (name → type) that their types do not allow."""
+        yield from self.load.misfits(columns)
+        if self._vocabulary is not None:
+            yield from self._vocabulary.misfits(self.load, columns)
 
     def speaking(self, vocabulary: Vocabulary) -> Self:
         """The same stream, with words as *vocabulary* means them."""

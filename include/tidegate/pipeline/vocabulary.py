@@ -124,7 +124,8 @@ class Vocabulary(Strict):
                 if wanted and columns[column].name not in DATATYPES[wanted]:
                     yield (
                         f"column {column!r} of type {columns[column]} is attribute {name!r} of "
-                        f"{entity.type}, which {FILE} declares as {wanted}"
+                        f"{entity.type}, which {FILE} declares as {wanted}. Convert it in clean:, "
+                        "or correct the vocabulary."
                     )
 
 

@@ -97,7 +97,9 @@ def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
         request.stream, request.run_id, request.mode, pulled=increment.rows,
         inserted=merged.inserted, updated=merged.updated, deleted=merged.deleted,
         unchanged=merged.unchanged, stale=merged.stale, deduplicated=merged.deduplicated,
-        quarantined=increment.held, watermark=mark, seq=seq, details={"mended": mended},
+        quarantined=increment.held, watermark=mark, seq=seq, details={
+            "mended": mended, "mapping": mapping.verdict(connection, projected, todo.stream),
+        },
     )  # fmt: skip
     if report.accounted != report.pulled:
         raise MismatchError(

@@ -124,6 +124,8 @@ def plan(name: str, columns: Sequence[Column], stream: Stream, marks: bool) -> R
                 )
     for purpose, names in stream.load.columns():
         _require(f"{name}: load: {purpose}", names, known)
+    for problem in stream.misfits({column.name: column.type for column in columns}):
+        raise ConfigError(f"{name}: load: {problem}")
     if stream.deleted:
         _require(f"{name}: deleted:", [stream.deleted.column], known)
     if stream.valid_from:
