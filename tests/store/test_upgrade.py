@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -157,7 +158,7 @@ def test_every_moment_of_an_upgraded_key_belongs_to_one_reign(server: services.S
                 f"SELECT _key, _seq, NULL FROM {table} ORDER BY 1, 2"
             ).all()
             assert len(rows) > 10
-            for one, next_ in zip(rows, rows[1:], strict=False):
+            for one, next_ in itertools.pairwise(rows):
                 if one[0] == next_[0]:
                     assert one[2] == next_[1], (table, one, next_)
                 else:

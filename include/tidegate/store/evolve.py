@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateTable
 
 from tidegate.errors import ConfigError
+from tidegate.store import views
 from tidegate.store.records import LONGEST, Records, index_name
 from tidegate.store.tables import store_type, stream_table, text
 from tidegate.types import ColumnType
@@ -36,7 +37,8 @@ def ensure(connection: Connection, records: Records) -> Records:
     else:
         for table in (records.current, records.history):
             connection.execute(CreateTable(_table(connection, table, records)))
-    _remember(connection, records)
+    if _remember(connection, records):
+        views.show(connection, records.stream)
     kept = {*records.values, *records.refs, "_seq", "_duplicate"}
     return replace(records, gone=tuple(name for name in there if name not in kept))
 
@@ -69,7 +71,7 @@ def _extend(
 def _retype(connection: Connection, records: Records) -> None:
     """Widen the columns whose type became wider; SQLite's columns take any width already."""
     known = _remembered(connection, records)
-    quote = connection.dialect.identifier_preparer.quote
+    wider = []
     for column in records.data:
         before = ColumnType.parse(known.get(column.name, str(column.type)))
         if before == column.type:
@@ -80,7 +82,12 @@ def _retype(connection: Connection, records: Records) -> None:
                 f"store holds it as {before}. Nothing was loaded. Convert it in clean: or declare "
                 f"it under types: to have {before} again, or rename it to begin another column."
             )
-        if connection.dialect.name == "postgresql":
+        wider.append(column)
+    if not wider or connection.dialect.name != "postgresql":
+        return
+    quote = connection.dialect.identifier_preparer.quote
+    with views.aside(connection, records.stream):
+        for column in wider:
             kind = store_type(column.type).compile(connection.dialect)
             for table in (records.current, records.history):
                 connection.exec_driver_sql(
@@ -106,7 +113,8 @@ def _remembered(connection: Connection, records: Records) -> dict[str, str]:
     return dict(json.loads(known)) if known else {}
 
 
-def _remember(connection: Connection, records: Records) -> None:
+def _remember(connection: Connection, records: Records) -> bool:
+    """Remember the columns and their types; returns whether there is anything new."""
     before = _remembered(connection, records)
     after = before | {column.name: str(column.type) for column in records.data}
     if after != before:
@@ -115,6 +123,7 @@ def _remember(connection: Connection, records: Records) -> None:
             .where(stream_table.c.name == records.stream)
             .values(columns=json.dumps(after, ensure_ascii=False))
         )
+    return after != before
 
 
 def index(connection: Connection, records: Records) -> None:
