@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import UnavailableError
-from tidegate.store import asof, diff, feed, subscriptions, versions
-from tidegate.store.answers import Changes, Head, History, Record, Subscription
+from tidegate.store import asof, described, diff, feed, neighbours, subscriptions, versions
+from tidegate.store.answers import (
+    Changes,
+    Entity,
+    Head,
+    History,
+    Neighbours,
+    Record,
+    Subscription,
+    Why,
+)
 from tidegate.store.asof import Point
+from tidegate.store.neighbours import Walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +106,60 @@ class Reading:
             tables = versions.tables_of(connection, stream)
             seq = asof.head(connection).seq
             return History(stream, key, seq, versions.every(connection, tables, key, seq))
+
+    def entity(
+        self,
+        type: str,
+        key: str,
+        *,
+        as_of: datetime | None = None,
+        as_of_seq: int | None = None,
+        valid: date | None = None,
+        min_seq: int | None = None,
+    ) -> Entity:
+        """What is known of an entity at a point; ``exists`` is false when nothing is.
+
+        Raises ConfigError when no mapping speaks of such a type.
+        """
+        with self._at(as_of, as_of_seq, valid, min_seq) as (connection, point):
+            return described.entity(connection, type, key, point)
+
+    def neighbours(  # noqa: PLR0913
+        self,
+        type: str,
+        key: str,
+        *,
+        relation: str | None = None,
+        direction: str = "both",
+        depth: int = 1,
+        limit: int = 100,
+        as_of: datetime | None = None,
+        as_of_seq: int | None = None,
+        valid: date | None = None,
+        min_seq: int | None = None,
+    ) -> Neighbours:
+        """What surrounds an entity, breadth first: at most *limit* edges, *depth* steps away.
+
+        *direction* is ``out`` (relations that begin at it), ``in`` or ``both``.
+        """
+        walk = Walk(relation, direction, depth, limit)
+        with self._at(as_of, as_of_seq, valid, min_seq) as (connection, point):
+            return neighbours.neighbours(connection, type, key, walk, point)
+
+    def why(
+        self,
+        type: str,
+        key: str,
+        attribute: str | None = None,
+        *,
+        as_of: datetime | None = None,
+        as_of_seq: int | None = None,
+        valid: date | None = None,
+        min_seq: int | None = None,
+    ) -> Why:
+        """Where an entity's values come from, and what other streams say instead."""
+        with self._at(as_of, as_of_seq, valid, min_seq) as (connection, point):
+            return described.why(connection, type, key, attribute, point)
 
     def frame(
         self,
