@@ -17,7 +17,6 @@ knowledge::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,9 @@ from sqlalchemy.engine import Connection
 
 from tidegate.pipeline.meaning import Entity, Load, Relation
 from tidegate.pipeline.models import Stream
+from tidegate.pipeline.vocabulary import Vocabulary
+from tidegate.store import vocabulary
+from tidegate.store.records import current_name
 from tidegate.store.tables import mapping_table, rule_table
 
 ACTIVE, BUILDING, OLD = "active", "building", "old"
@@ -135,12 +137,37 @@ def projected(connection: Connection, stream: str) -> list[Mapping]:
 
 
 def adopt(connection: Connection, name: str, stream: Stream) -> list[Mapping]:
-    """The same, after making the file's mapping the stream's first. Holds the head lock."""
+    """The same, after making the file's mapping the stream's first. Holds the head lock.
+
+    Where records are already there, knowledge has to be derived from them first: it is *building*.
+    """
+    words = vocabulary.learn(connection, stream.vocabulary)
     found = projected(connection, name)
     if not found:
-        add(connection, name, definition(stream), ACTIVE)
+        state = BUILDING if _has_records(connection, name) else ACTIVE
+        add(connection, name, definition(stream, words), state)
         found = projected(connection, name)
     return found
+
+
+def verdict(connection: Connection, found: list[Mapping], stream: Stream) -> str:
+    """What the store's mappings are to the file's.
+
+    ``current``: the same · ``building``: it is being derived · ``outdated``: it is to be derived.
+    """
+    wanted = definition(stream, vocabulary.words(connection, stream.vocabulary))
+    same = [one for one in found if one.definition == wanted]
+    if any(one.state == ACTIVE for one in same):
+        return "current"
+    return "building" if any(one.reached is not None for one in same) else "outdated"
+
+
+def _has_records(connection: Connection, name: str) -> bool:
+    table = sa.table(current_name(name))
+    if not sa.inspect(connection).has_table(table.name):
+        return False
+    query = sa.select(sa.literal(1)).select_from(table).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def add(connection: Connection, name: str, wanted: dict[str, Any], state: str) -> int:
@@ -172,25 +199,26 @@ def add(connection: Connection, name: str, wanted: dict[str, Any], state: str) -
     return number
 
 
-def definition(stream: Stream) -> dict[str, Any]:
+def definition(stream: Stream, words: Vocabulary) -> dict[str, Any]:
     """Everything the projections of *stream* depend on, as JSON."""
-    rules = [_entity(entity) for entity in stream.load.entities]
-    rules += [_relation(relation, stream.load) for relation in stream.load.relations]
-    return {"cursor": stream.cursor, "trust": 50, "rules": rules}
+    rules = [_entity(entity, words) for entity in stream.load.entities]
+    rules += [_relation(relation, stream.load, words) for relation in stream.load.relations]
+    return {"cursor": stream.cursor, "trust": stream.trust, "rules": rules}
 
 
-def _entity(entity: Entity) -> dict[str, Any]:
+def _entity(entity: Entity, words: Vocabulary) -> dict[str, Any]:
+    known = words.attributes(entity.type)
     return {
         "kind": "entity",
         "type": entity.type,
         "key": list(entity.key),
-        "name": None,
+        "name": entity.name,
         "attributes": entity.named,
-        "many": [],
+        "many": sorted(name for name in entity.named if name in known and known[name].many),
     }
 
 
-def _relation(relation: Relation, load: Load) -> dict[str, Any]:
+def _relation(relation: Relation, load: Load, words: Vocabulary) -> dict[str, Any]:
     ends = {
         name: {
             "type": load.end(end).type,
@@ -199,29 +227,28 @@ def _relation(relation: Relation, load: Load) -> dict[str, Any]:
         }
         for name, end in (("from", relation.from_), ("to", relation.to))
     }
+    declared = words.relations.get(relation.type)
     return {
         "kind": "relation",
         "type": relation.type,
         **ends,
-        "each": None,
-        "qualifiers": {},
-        "single": False,
+        "each": relation.each,
+        "qualifiers": relation.named,
+        "single": declared is not None and declared.single,
     }
 
 
-def active(connection: Connection, types: Iterable[str] | None = None) -> list[Rule]:
-    """The rules that are read, of all streams; of these *types* only, when given."""
+def active(connection: Connection) -> list[Rule]:
+    """The rules that are read, of all streams."""
     query = sa.select(mapping_table).where(mapping_table.c.state == ACTIVE)
     found = [_mapping(connection, row) for row in connection.execute(query).all()]
-    wanted = None if types is None else set(types)
-    return [rule for one in found for rule in one.rules if wanted is None or rule.type in wanted]
+    return [rule for one in found for rule in one.rules]
 
 
 def _mapping(connection: Connection, row: Any) -> Mapping:
     says = json.loads(row.definition)
-    table = rule_table
     rules = connection.execute(
-        sa.select(table).where(table.c.mapping == row.id).order_by(table.c.place)
+        sa.select(rule_table).where(rule_table.c.mapping == row.id).order_by(rule_table.c.place)
     ).mappings()
     return Mapping(
         row.id, row.stream, row.state, says,
