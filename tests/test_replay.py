@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -256,6 +257,26 @@ def test_a_replay_and_a_run_do_not_overtake_each_other(shop: Shop) -> None:
     assert shop.stored("mode", "tidegate_run", "ORDER BY seq") == [
         "increment", "replay", "increment",
     ]  # fmt: skip
+    require_no_step_back(shop)
+
+
+def test_loads_at_one_moment_wait_for_each_other(shop: Shop) -> None:
+    shop.insert(*lost(range(1, 201)))
+    shop.run()
+    job = shop.job(expect=WIDER)
+    replays = [pulled(shop, expect=WIDER) for _ in range(3)]
+    shop.execute(f"UPDATE orders SET status = 'sent', changed = '{now()}' WHERE id <= 100")
+    sync = path.validate(job, path.clean(job, path.pull(job, shop.request())))
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda increment: path.load(job, increment), [*replays, sync]))
+
+    assert sum(report.inserted for report in reports) == 200
+    assert set(shop.stored("state", "tidegate_quarantine")) <= {"replayed", "outdated", "mended"}
+    assert shop.stored("status, count(*)", tail="GROUP BY status ORDER BY 1") == [
+        ("lost", 100), ("sent", 100),
+    ]  # fmt: skip
+    assert compare(job).agrees
     require_no_step_back(shop)
 
 
