@@ -104,6 +104,17 @@ class Expectation(Strict):
         return json_schema()
 
 
+class Keep(Strict):
+    """How long the store keeps what is over; then it goes to Parquet files. Default: for good."""
+
+    history: Duration | None = Field(
+        None, description="superseded versions, after they were superseded", examples=["90d"]
+    )
+    quarantine: Duration | None = Field(
+        None, description="rows in quarantine, after they were held", examples=["30d"]
+    )
+
+
 class Settings(Strict):
     """What ``defaults:`` and a stream may both set."""
 
@@ -118,6 +129,7 @@ class Settings(Strict):
     trust: int = Field(
         50, ge=0, le=100, description="where streams contradict each other, the larger one wins"
     )
+    keep: Keep = Field(Keep(), description="how long the store keeps history and quarantine")
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="rows in memory at once")
     statement_timeout: Duration = Field("30s", description="longest query on the source")
     unindexed: Literal["refuse", "allow"] = Field(
