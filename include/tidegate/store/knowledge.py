@@ -30,7 +30,7 @@ _BY_COMMIT = Touched(
 
 def project(connection: Connection, records: Records, mapping: Mapping, seq: int) -> None:
     """Bring what *mapping* says up to commit *seq*, for the records that it touched."""
-    _run(Work(connection, records, mapping, _BY_COMMIT, {"seq": seq}))
+    run(Work(connection, records, mapping, _BY_COMMIT, {"seq": seq}))
 
 
 def rebuild(
@@ -49,10 +49,10 @@ def rebuild(
     new = " AND ".join(sign for _, bound, sign in signs if bound is not None) or "true"
     keys = "SELECT c._key FROM {current} AS c WHERE " + new.format("c")
     values = {name: bound for name, bound, _ in signs if bound is not None}
-    _run(Work(connection, records, mapping, Touched(new, "false", keys), {"seq": seq, **values}))
+    run(Work(connection, records, mapping, Touched(new, "false", keys), {"seq": seq, **values}))
 
 
-def _run(work: Work) -> None:
+def run(work: Work) -> None:
     """Entities, then relations; what rules that are read contradict is settled at once."""
     rules = work.mapping.rules
     if any(rule.each for rule in rules):
