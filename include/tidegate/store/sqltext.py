@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,9 +47,18 @@ class Script:
         """Execute and return the single number asked for."""
         return int(self._execute(template, fragments or {}, values).scalar_one())
 
-    def rows(self, template: str, fragments: Mapping[str, str] | None = None) -> list[tuple[Any, ...]]:
+    def rows(
+        self, template: str, fragments: Mapping[str, str] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Execute and return what was found."""
         return [tuple(row) for row in self._execute(template, fragments or {}, {})]
+
+    def stream(self, template: str) -> Iterator[Any]:
+        """Execute and yield what was found, some rows at a time."""
+        options = {"yield_per": 10_000}
+        yield from self.connection.execute(
+            sa.text(template.format_map(self._quoted())), self.values, execution_options=options
+        )
 
     def measure(self, table: str) -> None:
         """Let the planner count *table* (quoted) now: what it believes of new rows is far off."""
@@ -64,9 +73,11 @@ class Script:
         self.connection.exec_driver_sql(f"CREATE INDEX {name} ON {table} ({column})")
         self.measure(table)
 
+    def _quoted(self) -> dict[str, str]:
+        return {key: self.quote(name) for key, name in self.names.items()}
+
     def _execute(
         self, template: str, fragments: Mapping[str, str], values: Mapping[str, Any]
     ) -> CursorResult[Any]:
-        quoted = {key: self.quote(name) for key, name in self.names.items()}
-        text = template.format_map({**quoted, **fragments})
+        text = template.format_map({**self._quoted(), **fragments})
         return self.connection.execute(sa.text(text), {**self.values, **values})

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,11 +18,15 @@ from sqlalchemy.engine import Connection
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
-from tidegate.pipeline.models import Stream
+from tidegate.pipeline.models import Keep, Stream
+from tidegate.store import digest as digests
 from tidegate.store import engine as engines
-from tidegate.store import ledger, loading, quarantine, replay, tables
+from tidegate.store import ledger, loading, quarantine, replay, retention, tables, upgrade
+from tidegate.store.digest import Digest
 from tidegate.store.ledger import StreamState
+from tidegate.store.reading import Reading
 from tidegate.store.records import current_name
+from tidegate.store.retention import Moved
 from tidegate.types import Column
 
 
@@ -44,17 +49,14 @@ class StreamStatus:
     seq: int | None
 
 
-class Store:
+class Store(Reading):
     """A knowledge store. Opens one connection per operation; safe to share between threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._engine = engines.create(endpoint)
-        with self._reading() as connection:
-            there = _is_made(connection)
-        if not there:
-            with self._writing() as connection:
-                _create(connection)
+        with engines.translated(endpoint):
+            upgrade.ensure(self._engine, endpoint.name)
 
     def __enter__(self) -> Self:
         return self
@@ -98,6 +100,21 @@ class Store:
                 return ledger.advance(connection, increment)
             except OvertakenError:
                 return ledger.state(connection, increment.request.stream).watermark
+
+    def digest(self, streams: Iterable[str] | None = None) -> Digest:
+        """Equal for two stores exactly when they say the same; of *streams* only, when given."""
+        with self._reading() as connection:
+            return digests.digest(connection, streams)
+
+    def trim(
+        self, stream: str, keep: Keep, now: datetime | None = None, *, dry_run: bool = False
+    ) -> Moved:
+        """Move what *keep* does not keep into the archive; see :mod:`tidegate.store.retention`."""
+        if dry_run:
+            with self._reading() as connection:
+                return retention.count(connection, stream, keep, now)
+        with engines.translated(self.endpoint):
+            return retention.move(self._engine, stream, keep, now)
 
     def held_before(self, stream: str, rows: Iterable[tuple[str, int]]) -> int:
         """How many of *rows* (key, source hash) are in quarantine already, just as they are."""
@@ -206,22 +223,6 @@ class Store:
     def _writing(self) -> Iterator[Connection]:
         with engines.translated(self.endpoint), self._engine.begin() as connection:
             yield connection
-
-
-def _is_made(connection: Connection) -> bool:
-    return sa.inspect(connection).has_table("tidegate_head")
-
-
-def _create(connection: Connection) -> None:
-    """Create the fixed tables, once; two processes may try at the same time."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7421931)")
-    if _is_made(connection):
-        return
-    tables.metadata.create_all(connection)
-    connection.exec_driver_sql(
-        "INSERT INTO tidegate_head (id, seq) VALUES (1, 0) ON CONFLICT (id) DO NOTHING"
-    )
 
 
 def _status(connection: Connection, row: Any) -> StreamStatus:
