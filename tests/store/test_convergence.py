@@ -142,7 +142,7 @@ def test_every_order_ends_in_the_same_store(
 
 def check_reigns(found: list[tuple[str, int, int | None]]) -> None:
     """Once it is there, a record is always there: the next version reigns when one ends."""
-    for (key, _, until), (next_key, since, _) in zip(found, found[1:], strict=False):
+    for (key, _, until), (next_key, since, _) in itertools.pairwise(found):
         assert until == (since if key == next_key else None)
 
 
