@@ -138,7 +138,8 @@ def settle(connection: Connection, records: Records, held: Iterable[Held], seq: 
     """
     names = {"current": records.current, "stage": records.stage}
     script = Script(connection, names, {"stream": records.stream, "seq": seq})
-    script.run(_SETTLE)
+    script.run(_SETTLE, {"reigns": _REIGNS}, fate="replayed")
+    script.run(_SETTLE, {"reigns": f"NOT ({_REIGNS})"}, fate="outdated")
     rows = iter(held)
     while some := list(islice(rows, 2_000)):
         values = [
@@ -162,14 +163,13 @@ def fates(connection: Connection, stream: str, seq: int) -> dict[str, int]:
 
 
 _SETTLE = """
-UPDATE tidegate_quarantine SET fate_seq = :seq,
-  attempts = tidegate_quarantine.attempts + 1,
-  state = CASE WHEN c._hash = s._hash AND c._deleted = s._deleted THEN 'replayed'
-    ELSE 'outdated' END
-FROM {stage} AS s JOIN {current} AS c ON c._key = s._key
-WHERE tidegate_quarantine.stream = :stream AND tidegate_quarantine.key = s._key
-  AND tidegate_quarantine.token = s._token AND tidegate_quarantine.state IN ('held', 'mended')
+UPDATE tidegate_quarantine SET state = :fate, fate_seq = :seq, attempts = attempts + 1
+WHERE stream = :stream AND state IN ('held', 'mended') AND (key, token) IN (
+  SELECT s._key, s._token FROM {stage} AS s JOIN {current} AS c ON c._key = s._key
+  WHERE {reigns})
 """
+
+_REIGNS = "c._hash = s._hash AND c._deleted = s._deleted"
 
 _AGAIN = """
 UPDATE tidegate_quarantine SET reasons = :reasons, fate_seq = :seq, attempts = attempts + 1
