@@ -180,8 +180,20 @@ def add(connection: Connection, name: str, wanted: dict[str, Any], state: str) -
     )
     first = _next(connection, rule_table)
     rules = [
+        {"id": first + row["place"], **row}
+        for row in rule_rows(number, name, wanted, active=state == ACTIVE)
+    ]
+    if rules:
+        connection.execute(sa.insert(rule_table), rules)
+    return number
+
+
+def rule_rows(
+    number: int, name: str, wanted: dict[str, Any], *, active: bool
+) -> list[dict[str, Any]]:
+    """The rows, but for their ids, that belong to the definition *wanted* of mapping *number*."""
+    return [
         {
-            "id": first + place,
             "mapping": number,
             "stream": name,
             "kind": says["kind"],
@@ -190,13 +202,10 @@ def add(connection: Connection, name: str, wanted: dict[str, Any], state: str) -
             "from_type": says["from"]["type"] if "from" in says else None,
             "to_type": says["to"]["type"] if "to" in says else None,
             "trust": wanted["trust"],
-            "active": state == ACTIVE,
+            "active": active,
         }
         for place, says in enumerate(wanted["rules"])
     ]
-    if rules:
-        connection.execute(sa.insert(rule_table), rules)
-    return number
 
 
 def definition(stream: Stream, words: Vocabulary) -> dict[str, Any]:
