@@ -100,9 +100,11 @@ def differences(one: Told, other: Told) -> list[Any]:
         (one.relations, other.relations),
     ]
     for left, right in pairs:
-        for place in {**left, **right}:
-            if left.get(place) != right.get(place):
-                found.append((place, left.get(place), right.get(place)))
+        found += [
+            (place, left.get(place), right.get(place))
+            for place in {**left, **right}
+            if left.get(place) != right.get(place)
+        ]
     return found
 
 
@@ -158,7 +160,7 @@ class _Naive:
             if (key := key_of([row[name] for name in entity.key])) is not None:
                 groups[key].append(row)
         for key, group in groups.items():
-            group.sort(key=lambda row: (str(row[cursor]), len(row["_key"]), row["_key"]))
+            group.sort(key=lambda row: (row[cursor], len(row["_key"]), row["_key"]))
             speaker = group[-1]
             attributes = {
                 name: sorted({row[column] for row in group} - {None})

@@ -13,7 +13,6 @@ import pytest
 import services
 from store.deliveries import Delivery
 from store.plainly import Told, differences, recomputed, stored
-from tidegate.pipeline.models import Stream
 from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store import open_store
 from tidegate.store.store import Store
@@ -78,15 +77,6 @@ CELLS = [
 ]  # fmt: skip
 
 
-class Worded(Delivery):
-    """A delivery whose pipeline file stands beside a vocabulary."""
-
-    @property
-    def model(self) -> Stream:
-        """With the words."""
-        return super().model.speaking(WORDS)
-
-
 def order(chance: random.Random) -> dict[str, Any]:
     return {
         "id": chance.randint(1, 7),
@@ -136,13 +126,13 @@ def test_knowledge_is_a_function_of_the_live_records(
     for seed in range(HISTORIES[database]):
         chance = random.Random(seed)
         with open_store(server.fresh()) as store:
-            orders = Worded(
+            orders = Delivery(
                 store, tmp_path, "shop.orders", ORDERS, ORDER_STREAM,
-                ("customer", "score") if seed % 2 else (),
+                ("customer", "score") if seed % 2 else (), WORDS,
             )  # fmt: skip
-            people = Worded(
+            people = Delivery(
                 store, tmp_path, "crm.people", {**PEOPLE, "score_key": "string"},
-                {**PEOPLE_STREAM, "trust": chance.choice([10, 50, 90])},
+                {**PEOPLE_STREAM, "trust": chance.choice([10, 50, 90])}, words=WORDS,
             )  # fmt: skip
             for more, others in zip(
                 increments(order, chance, 6), increments(person, chance, 6), strict=True

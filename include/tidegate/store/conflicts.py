@@ -35,11 +35,12 @@ class Conflicts:
             self._targets(rule, keys)
 
     def settle_all(self, rules: Iterable[Rule]) -> None:
-        """Settle all entities that *rules* speak of."""
-        for type_ in {rule.type for rule in rules if rule.kind == "entity"}:
-            self._attributes(type_, "SELECT key FROM entity WHERE type = :type")
+        """Settle everything that *rules* speak of, or spoke of before they were read no longer."""
         for rule in rules:
-            if rule.kind == "relation":
+            if rule.kind == "entity":
+                self.script.run(_FORGIVE, type=rule.type)
+                self._attributes(rule.type, "SELECT key FROM entity WHERE type = :type")
+            else:
                 ids = _numbers(self._rivals(rule))
                 self._targets(rule, f"SELECT from_key FROM relation WHERE rule IN ({ids})")
 
@@ -87,6 +88,8 @@ _SQLITE = {
     "said": "a.type <> 'null'",
     "marks": "json_group_object(name, json(won))",
 }
+
+_FORGIVE = "UPDATE entity SET outvoted = NULL WHERE type = :type AND outvoted IS NOT NULL"
 
 _OUTVOTE = """
 UPDATE entity SET outvoted = s.marks FROM (

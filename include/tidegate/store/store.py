@@ -21,7 +21,8 @@ from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
-from tidegate.store import ledger, loading, quarantine, replay, retention, tables, upgrade
+from tidegate.store import derive, ledger, loading, quarantine, replay, retention, tables, upgrade
+from tidegate.store.derive import Step
 from tidegate.store.digest import Digest
 from tidegate.store.ledger import StreamState
 from tidegate.store.reading import Reading
@@ -92,6 +93,11 @@ class Store(Reading):
         with self._reading() as connection:
             fates = replay.fates(connection, report.stream, report.seq)
         return dataclasses.replace(report, details={**report.details, "fates": fates})
+
+    def derive(self, name: str, stream: Stream, rows: int = 20_000) -> Iterator[Step]:
+        """Derive what *name* says by another mapping, commit by commit; see :mod:`.derive`."""
+        with engines.translated(self.endpoint):
+            yield from derive.steps(self._engine, name, stream, rows)
 
     def touch(self, increment: Increment) -> Watermark | None:
         """Nothing was new: move the watermark alone, unless another run did; returns it."""
