@@ -13,6 +13,7 @@ import pyarrow as pa
 from tidegate import hashing, stage
 from tidegate.model import Increment, Mode, Report, Request, Watermark, Window
 from tidegate.pipeline.models import Stream
+from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store.store import Store
 from tidegate.types import Column, ColumnType
 
@@ -32,6 +33,7 @@ class Delivery:
     types: Mapping[str, str]
     stream: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
+    words: Vocabulary | None = None
 
     @property
     def columns(self) -> list[Column]:
@@ -43,7 +45,8 @@ class Delivery:
         """As the pipeline file's reader gives it."""
         key = next(iter(self.types))
         given = {"table": "t", "primary_key": key, "cursor": key, **self.stream}
-        return Stream.model_validate(given)
+        stream = Stream.model_validate(given)
+        return stream if self.words is None else stream.speaking(self.words)
 
     def load(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> Report:
         """Stage and load *rows* as one increment; ``_token`` of a row replaces the read's."""
