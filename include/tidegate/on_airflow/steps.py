@@ -12,6 +12,7 @@ from airflow.sdk import Asset, BaseOperatorLink, get_current_context, task
 from tidegate import describe
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
+from tidegate.on_airflow import derivation
 from tidegate.path import Job
 
 _log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def declare(job: Job) -> None:
     """Pull → clean → validate → load; with nothing new the last three are skipped."""
     asset = Asset(job.full_name)
 
-    @task.short_circuit(inlets=[asset])  # type: ignore[untyped-decorator]
+    @task.short_circuit(inlets=[asset], outlets=[derivation.NEWS])  # type: ignore[untyped-decorator]
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
         from tidegate import path
@@ -29,6 +30,8 @@ def declare(job: Job) -> None:
         increment = path.pull(job, _request(job))
         if not increment.rows and increment.request.mode is not Mode.WINDOW:
             _mirror(asset, increment.high, None)
+            with job.store() as store:
+                derivation.announce(job.full_name, store.verdict(job.full_name, job.stream))
             return {}
         return describe.brief(increment)
 
@@ -46,7 +49,7 @@ def declare(job: Job) -> None:
 
         return describe.brief(path.validate(job, _staged(cleaned)))
 
-    @task(outlets=[asset])  # type: ignore[untyped-decorator]
+    @task(outlets=[asset, derivation.NEWS])  # type: ignore[untyped-decorator]
     def load(validated: dict[str, Any]) -> dict[str, Any]:
         """Make it true, in one transaction of the store."""
         return _load(job, asset, _staged(validated))
@@ -71,6 +74,7 @@ def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
         raise AirflowSkipException(str(error)) from error
     events: Any = get_current_context()["outlet_events"]
     events[asset].extra = describe.report(report)
+    derivation.announce(report.stream, report.details.get("mapping"))
     if report.mode is Mode.REPLAY:
         _log.info("%s: %s", report.stream, describe.fates(report))
     if report.mode.advances:

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, task
 
+from tidegate.on_airflow import derivation
+
 
 def build() -> list[DAG]:
     """All of them."""
-    return [_janitor()]
+    return [_janitor(), derivation.dag()]
 
 
 def _janitor() -> DAG:

@@ -153,11 +153,12 @@ def adopt(connection: Connection, name: str, stream: Stream) -> list[Mapping]:
 def verdict(connection: Connection, found: list[Mapping], stream: Stream) -> str:
     """What the store's mappings are to the file's.
 
-    ``current``: the same · ``building``: it is being derived · ``outdated``: it is to be derived.
+    ``current``: the same, or none yet · ``building``: it is being derived · ``outdated``: it is to
+    be derived.
     """
     wanted = definition(stream, vocabulary.words(connection, stream.vocabulary))
     same = [one for one in found if one.definition == wanted]
-    if any(one.state == ACTIVE for one in same):
+    if not found or any(one.state == ACTIVE for one in same):
         return "current"
     return "building" if any(one.reached is not None for one in same) else "outdated"
 

@@ -19,9 +19,19 @@ from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
+from tidegate.store import (
+    derive,
+    ledger,
+    loading,
+    mapping,
+    quarantine,
+    replay,
+    retention,
+    tables,
+    upgrade,
+)
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
-from tidegate.store import derive, ledger, loading, quarantine, replay, retention, tables, upgrade
 from tidegate.store.derive import Step
 from tidegate.store.digest import Digest
 from tidegate.store.ledger import StreamState
@@ -98,6 +108,11 @@ class Store(Reading):
         """Derive what *name* says by another mapping, commit by commit; see :mod:`.derive`."""
         with engines.translated(self.endpoint):
             yield from derive.steps(self._engine, name, stream, rows)
+
+    def verdict(self, name: str, stream: Stream) -> str:
+        """What the mapping in force is to the file's: ``current``, ``building``, ``outdated``."""
+        with self._reading() as connection:
+            return mapping.verdict(connection, mapping.projected(connection, name), stream)
 
     def touch(self, increment: Increment) -> Watermark | None:
         """Nothing was new: move the watermark alone, unless another run did; returns it."""
