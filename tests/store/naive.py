@@ -190,21 +190,22 @@ class World:
         told: list[Row] = []
         for stream, about in sorted(self.streams.items()):
             for place, rule in enumerate(about.rules):
-                if isinstance(rule, Connects):
-                    for one in self.live(stream, seq, valid):
-                        told += [
-                            {
-                                "rule": rule, "stream": stream, "record": one.key,
-                                "from": _text(one.row[rule.start.key]), "to": to, "told": said,
-                                "order": (
-                                    -about.trust, one.valid is None,
-                                    -(one.valid.timestamp() if one.valid else 0), stream, place,
-                                    one.key, to, json.dumps(said, default=str),
-                                ),
-                            }
-                            for to, said in _targets(rule, one.row)
-                            if one.row[rule.start.key] is not None
-                        ]  # fmt: skip
+                if not isinstance(rule, Connects):
+                    continue
+                for held in self.live(stream, seq, valid):
+                    told += [
+                        {
+                            "rule": rule, "stream": stream, "record": held.key,
+                            "from": _text(held.row[rule.start.key]), "to": to, "told": said,
+                            "order": (
+                                -about.trust, held.valid is None,
+                                -(held.valid.timestamp() if held.valid else 0), stream, place,
+                                held.key, to, json.dumps(said, default=str),
+                            ),
+                        }
+                        for to, said in _targets(rule, held.row)
+                        if held.row[rule.start.key] is not None
+                    ]  # fmt: skip
         winners: dict[tuple[str, str, str], Row] = {}
         for one in sorted(told, key=lambda one: one["order"]):
             winners.setdefault((one["rule"].type, one["rule"].start.type, one["from"]), one)

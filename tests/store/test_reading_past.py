@@ -189,7 +189,7 @@ def test_a_record_at_any_point_is_what_the_deliveries_say(library: Library) -> N
                 wanted, found = held.get(key), answer.version
                 assert (found is None) == (wanted is None), (seq, valid, key)
                 if wanted is not None and found is not None:
-                    assert found.values == wanted.row, (seq, valid, key)
+                    assert found.row == wanted.row, (seq, valid, key)
                     assert found.duplicate == wanted.duplicate, (seq, valid, key)
                     assert (found.deleted, found.valid) == (wanted.deleted, wanted.valid)
                     if valid is None:

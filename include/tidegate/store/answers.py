@@ -59,13 +59,14 @@ class Head(Answer):
 class Version(Answer):
     """One version of a record, and its reign.
 
+    row           its values by column
     since, until  commits between which it was the current one; *until* is None while it reigns,
                   and equals *since* when it arrived too late to reign
     valid         since when it is true in the world; None: the source does not say
     run_id        of the run that brought it (or its reign); None for the store's own commits
     """
 
-    values: Mapping[str, Any]
+    row: Mapping[str, Any]
     since: int
     until: int | None
     valid: datetime | None
@@ -187,13 +188,45 @@ class Why(Answer):
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict(Answer):
+    """What contradicts itself: an attribute of an entity, or a ``single`` relation from it.
+
+    *tellings* say a value each, or the key that the relation leads to; the winner first.
+    """
+
+    kind: str
+    type: str
+    key: str
+    name: str
+    tellings: tuple[Telling, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicts(Answer):
+    """Conflicts at commit *seq*, by type and key; not *complete* when the limit cut them."""
+
+    seq: int
+    conflicts: tuple[Conflict, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Answer):
+    """Entities with a value, by key; not *complete* when the limit cut them."""
+
+    seq: int
+    entities: tuple[Entity, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Change(Answer):
     """A record changed in commit *seq*.
 
     op             what it means for a copy of the live records: ``insert``, ``update``,
                    ``delete`` (tombstone or duplicate now), ``restore`` (live again)
     before, after  64 bits of the versions' content; *before* is None for a new record
-    values         of the new version, and *before_values*; only when asked for
+    row            the new version's values by column, and *row_before*; only when asked for
     """
 
     seq: int
@@ -204,8 +237,8 @@ class Change(Answer):
     after: int | None
     deleted: bool
     duplicate: bool
-    values: Mapping[str, Any] | None = None
-    before_values: Mapping[str, Any] | None = None
+    row: Mapping[str, Any] | None = None
+    row_before: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

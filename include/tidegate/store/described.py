@@ -146,7 +146,7 @@ def why(connection: Connection, type: str, key: str, attribute: str | None, poin
                       f"an attribute of {type}")  # fmt: skip
     found = describe(connection, rules, key, point)
     names = _attributes(found) if attribute is None else [attribute]
-    told = [telling for name in names for telling in _tellings(connection, found, name, key, point)]
+    told = [telling for name in names for telling in _tellings(connection, found, name, key)]
     return Why(type, key, point.seq, tuple(told))
 
 

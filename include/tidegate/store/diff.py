@@ -14,7 +14,7 @@ from tidegate.store.versions import LIVE, Tables
 
 def diff(
     connection: Connection, tables: Tables, span: tuple[int, int], cursor: str, limit: int,
-    values: bool,
+    rows: bool,
 ) -> Changes:  # fmt: skip
     """What became of the live records of one stream between the commits of *span*, by key.
 
@@ -26,7 +26,7 @@ def diff(
     after = Place.parse(cursor).key if cursor else None
     found: list[Change] = []
     if tables.columns:
-        columns = feed.paired(tables, values)
+        columns = feed.paired(tables, rows)
         text = _DIFFER.format(
             columns=", ".join(["k._key", *list(feed.selected(columns))[1:]]),
             current=tables.current,
@@ -36,8 +36,8 @@ def diff(
             behind="" if after is None else " AND _key > :after",
         )
         bound = {"first": first.seq, "last": last.seq, "after": after, "limit": limit + 1}
-        rows = versions.rows(connection, text, columns, bound)
-        found = [feed.change(tables, row, last.seq, values) for row in rows]
+        differing = versions.rows(connection, text, columns, bound)
+        found = [feed.change(tables, row, last.seq, rows) for row in differing]
     more = len(found) > limit
     found = found[:limit]
     place = Place(last.seq, found[-1].key) if more else Place(last.seq)

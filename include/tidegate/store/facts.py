@@ -7,7 +7,7 @@ the versions that held there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -24,7 +24,7 @@ from tidegate.store.asof import Point
 from tidegate.store.jsontext import Json, literal
 from tidegate.store.mapping import Rule
 from tidegate.store.records import ref_name
-from tidegate.store.tables import mapping_table
+from tidegate.store.tables import mapping_table, stream_table
 from tidegate.store.versions import LIVE, OWN, Row, Tables
 from tidegate.types import Column, ColumnType
 
@@ -58,20 +58,28 @@ class Speaking:
 
 
 def in_force(connection: Connection) -> list[Speaking]:
-    """Every active rule, in an order of its own."""
-    table = mapping_table
-    streams = connection.execute(
-        sa.select(table.c.stream).where(table.c.state == mapping.ACTIVE).order_by(table.c.stream)
-    ).scalars()
-    found: list[Speaking] = []
-    for stream in streams.all():
-        tables = Tables(stream, tuple(frames.columns_of(connection, stream)))
-        known = {column.name for column in tables.columns}
-        for one in mapping.projected(connection, stream):
-            if one.state == mapping.ACTIVE and tables.columns:
-                cursor = one.cursor if one.cursor in known else None
-                found += [Speaking(rule, tables, cursor) for rule in one.rules]
+    """Every active rule of the streams that were loaded, in an order of its own."""
+    query = sa.select(mapping_table.c.stream, mapping_table.c.definition)
+    cursors = {
+        stream: json.loads(definition)["cursor"]
+        for stream, definition in connection.execute(
+            query.where(mapping_table.c.state == mapping.ACTIVE)
+        )
+    }
+    tables = {stream: Tables(stream, tuple(columns)) for stream, columns in _columns(connection)}
+    found = []
+    for rule in sorted(mapping.active(connection), key=lambda rule: (rule.stream, rule.place)):
+        of, cursor = tables[rule.stream], cursors[rule.stream]
+        known = {column.name for column in of.columns}
+        if known:
+            found.append(Speaking(rule, of, cursor if cursor in known else None))
     return found
+
+
+def _columns(connection: Connection) -> Iterator[tuple[str, list[Column]]]:
+    query = sa.select(stream_table.c.name, stream_table.c.columns)
+    for stream, text in connection.execute(query):
+        yield stream, frames.columns_in(text)
 
 
 def of_type(rules: Sequence[Speaking], type: str) -> list[Speaking]:

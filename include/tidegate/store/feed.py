@@ -69,7 +69,7 @@ class Place:
 
 
 def changes(
-    connection: Connection, since: int | str, limit: int, stream: str | None, values: bool
+    connection: Connection, since: int | str, limit: int, stream: str | None, rows: bool
 ) -> Changes:
     """At most *limit* changes after *since*, of *stream* or of all; see :class:`Changes`.
 
@@ -94,7 +94,7 @@ def changes(
             known[of] = Tables(of, tuple(frames.columns_of(connection, of)))
         after = place.key if seq == place.seq else None
         commit = _Commit(connection, known[of], seq, size)
-        found += commit.changes(after, limit + 1 - len(found), values)
+        found += commit.changes(after, limit + 1 - len(found), rows)
         if len(found) > limit:
             last = found[limit - 1]
             return Changes(newest.seq, tuple(found[:limit]), Place(last.seq, last.key).text, True)
@@ -126,27 +126,25 @@ class _Commit:
     seq: int
     size: int
 
-    def changes(self, after: str | None, limit: int, values: bool) -> list[Change]:
+    def changes(self, after: str | None, limit: int, rows: bool) -> list[Change]:
         """The first *limit* of its changes, behind key *after*."""
         if not self.tables.columns:
             return []
         reigns = [
-            self._reigns(table, ended, after, limit, values)
+            self._reigns(table, ended, after, limit, rows)
             for table, ended in (
                 (self.tables.current, ""),
                 (self.tables.history, " AND c._seq_to > :seq"),
             )
         ]
         merged = heapq.merge(*reigns, key=lambda row: row["_key"])
-        return [
-            change(self.tables, row, self.seq, values) for row in itertools.islice(merged, limit)
-        ]
+        return [change(self.tables, row, self.seq, rows) for row in itertools.islice(merged, limit)]
 
     def _reigns(
-        self, table: str, ended: str, after: str | None, limit: int, values: bool
+        self, table: str, ended: str, after: str | None, limit: int, rows: bool
     ) -> list[Row]:
         walk = "+" if self.size > MANY and self.connection.dialect.name == "sqlite" else ""
-        columns = paired(self.tables, values)
+        columns = paired(self.tables, rows)
         text = _REIGNS.format(
             columns=", ".join(selected(columns)),
             table=table,
@@ -170,9 +168,9 @@ _BEFORE = "before\n"
 _MARKS = ("_hash", "_deleted", "_duplicate")
 
 
-def paired(tables: Tables, values: bool) -> list[Column]:
+def paired(tables: Tables, rows: bool) -> list[Column]:
     """Columns of a version and, their names marked, of the one before it."""
-    names = [*_MARKS, *(column.name for column in tables.columns)] if values else list(_MARKS)
+    names = [*_MARKS, *(column.name for column in tables.columns)] if rows else list(_MARKS)
     columns = tables.typed(*names)
     before = [Column(_BEFORE + column.name, column.type) for column in columns]
     return [*tables.typed("_key"), *columns, *before]
@@ -187,7 +185,7 @@ def selected(columns: list[Column]) -> Iterator[str]:
             yield "c." + versions.name(column.name)
 
 
-def change(tables: Tables, row: Row, seq: int, values: bool) -> Change:
+def change(tables: Tables, row: Row, seq: int, rows: bool) -> Change:
     """A row of :func:`paired` columns as a change; a side whose hash is NULL was not there."""
     is_live, was_live = (
         row[f"{side}_hash"] is not None
@@ -197,9 +195,9 @@ def change(tables: Tables, row: Row, seq: int, values: bool) -> Change:
     )
     before = row[_BEFORE + "_hash"]
     told: dict[str, Any] = {}
-    if values:
-        told["values"] = _cells(tables, row, "")
-        told["before_values"] = _cells(tables, row, _BEFORE)
+    if rows:
+        told["row"] = _cells(tables, row, "")
+        told["row_before"] = _cells(tables, row, _BEFORE)
     return Change(
         seq=seq,
         stream=tables.stream,

@@ -32,6 +32,11 @@ def columns_of(connection: Connection, stream: str) -> list[Column]:
     known = connection.execute(
         sa.select(stream_table.c.columns).where(stream_table.c.name == stream)
     ).scalar()
+    return columns_in(known)
+
+
+def columns_in(known: str | None) -> list[Column]:
+    """The same, of what ``tidegate_stream.columns`` holds."""
     types = json.loads(known) if known else {}
     return [Column(name, ColumnType.parse(text)) for name, text in types.items()]
 
@@ -69,15 +74,16 @@ def typed(
 ) -> Iterator[pa.Table]:
     """The same for any *query* whose result is *columns*, in their order."""
     lite = connection.dialect.name == "sqlite"
-    found = connection.execute(query, params or {}, execution_options={"yield_per": rows})
+    read = _from_sqlite if lite else _from_postgres
     schema = pa.schema([(column.name, column.type.arrow) for column in columns])
-    for part in found.partitions(rows):
-        cells = zip(*part, strict=True)
-        arrays = [
-            (_from_sqlite if lite else _from_postgres)(column.type, values)
-            for column, values in zip(columns, cells, strict=True)
-        ]
-        yield pa.table(arrays, schema=schema)
+    options = {"yield_per": rows}
+    with connection.execute(query, params or {}, execution_options=options) as found:
+        for part in found.partitions(rows):
+            cells = zip(*part, strict=True)
+            arrays = [
+                read(column.type, values) for column, values in zip(columns, cells, strict=True)
+            ]
+            yield pa.table(arrays, schema=schema)
 
 
 def _select(table: str, columns: Sequence[Column], where: str) -> str:
@@ -107,3 +113,10 @@ _READ: dict[str, Any] = {"bool": bool, "float64": float, "time": time.fromisofor
 def value(type: ColumnType, cell: Any) -> Any:
     """A cell of a page as a Python value; ``numeric`` is text to Arrow and a Decimal to people."""
     return Decimal(cell) if type.name == "numeric" and cell is not None else cell
+
+
+def stored(type: ColumnType, cell: Any) -> Any:
+    """A value as SQLite keeps it in a column of *type*; a decimal has all its places."""
+    if type.name in {"date", "time", "datetime", "timestamp"}:
+        return pa.array([cell], type.arrow).cast(pa.string())[0].as_py()
+    return format(cell, "f") if isinstance(cell, Decimal) else cell

@@ -11,15 +11,26 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import UnavailableError
-from tidegate.store import asof, described, diff, feed, neighbours, subscriptions, versions
+from tidegate.store import (
+    asof,
+    described,
+    diff,
+    feed,
+    neighbours,
+    searching,
+    subscriptions,
+    versions,
+)
 from tidegate.store.answers import (
     Changes,
+    Conflicts,
     Entity,
+    Found,
     Head,
     History,
     Neighbours,
@@ -161,6 +172,16 @@ class Reading:
         with self._at(as_of, as_of_seq, valid, min_seq) as (connection, point):
             return described.why(connection, type, key, attribute, point)
 
+    def find(self, type: str, name: str, value: Any, limit: int = 100) -> Found:
+        """Entities of *type* whose attribute *name* is *value* now (text is read as its type)."""
+        with self._at(None, None, None, None) as (connection, point):
+            return searching.find(connection, type, name, value, limit, point)
+
+    def conflicts(self, limit: int = 100) -> Conflicts:
+        """What streams contradict each other in now, and who wins."""
+        with self._at(None, None, None, None) as (connection, point):
+            return searching.conflicts(connection, limit, point)
+
     def frame(
         self,
         stream: str,
@@ -190,18 +211,18 @@ class Reading:
         limit: int = 1000,
         stream: str | None = None,
         *,
-        values: bool = False,
+        rows: bool = False,
         min_seq: int | None = None,
     ) -> Changes:
         """What became of the records after *since*: a commit, or the cursor of the page before.
 
-        In the order of the commits; each exactly once, however often a reader asks. With *values*,
-        the cells before and after. Raises TrimmedError when *since* is before the horizon.
+        In the order of the commits; each exactly once, however often a reader asks. With *rows*,
+        the values before and after. Raises TrimmedError when *since* is before the horizon.
         """
         if min_seq is not None:
             self.wait(min_seq)
         with self._reading() as connection:
-            return feed.changes(connection, since, limit, stream, values)
+            return feed.changes(connection, since, limit, stream, rows)
 
     def diff(
         self,
@@ -211,12 +232,12 @@ class Reading:
         *,
         cursor: str = "",
         limit: int = 1000,
-        values: bool = False,
+        rows: bool = False,
     ) -> Changes:
         """What differs between the live records at two commits, by key, in pages."""
         with self._reading() as connection:
             tables = versions.tables_of(connection, stream)
-            return diff.diff(connection, tables, (first, last), cursor, limit, values)
+            return diff.diff(connection, tables, (first, last), cursor, limit, rows)
 
     def subscribe(self, name: str, since: int | None = None) -> Subscription:
         """Let the store keep what *name* has not acknowledged; one that is there goes on."""

@@ -173,7 +173,7 @@ def _versions(
         run_id, committed_at = runs.get(row["_seq"], (None, None))
         end = row["_seq_to"]
         yield Version(
-            values={column.name: row[column.name] for column in tables.columns},
+            row={column.name: row[column.name] for column in tables.columns},
             since=row["_seq"],
             until=end if end is not None and end <= seq else None,
             valid=from_micros(row["_valid"]),
