@@ -104,9 +104,8 @@ def content(shop: Shop) -> list[list[Any]]:
     tables = {
         "shop__orders": "_key, id, customer, total, status, _deleted, _hash, _source_hash, _seq",
         "shop__orders__history": "_key, total, status, _deleted, _hash, _seq, _seq_to",
-        "entity": "stream, type, key, CAST(attributes AS TEXT), record, deleted, seq",
-        "attribute": "type, key, name, seq_from, seq_to, value",
-        "relation": "type, record, from_key, to_key, seq_from, seq_to",
+        "entity": "type, key, rule, CAST(attributes AS TEXT), record, stub, seq",
+        "relation": "rule, record, from_key, to_key, seq",
         "tidegate_quarantine": "stream, key, state, reasons, source_hash, CAST(row AS TEXT)",
         "tidegate_run": "seq, mode, pulled, inserted, updated, deleted, unchanged, quarantined",
     }
@@ -258,20 +257,18 @@ def test_updates_deletes_and_returns_arrive_with_their_history(shop: Shop) -> No
     report = shop.run()
     assert (report.updated, report.deleted, report.unchanged) == (1, 1, 1)
     assert shop.stored("_key", tail="WHERE _deleted ORDER BY 1") == ["2"]
-    assert shop.stored("key", "entity", "WHERE deleted ORDER BY 1") == ["2"]
-    assert shop.stored("record", "relation", "WHERE seq_to < 1000000") == ["2"]
+    assert shop.stored("key", "entity", "WHERE type = 'Order' ORDER BY 1") == ["1", "3"]
+    assert shop.stored("record", "relation", "WHERE 1 = 1 ORDER BY 1") == ["1", "3"]
 
     shop.change(2, gone=0, changed=now())
     report = shop.run()
     assert (report.updated, report.unchanged) == (1, 2)
     assert shop.stored("_key", tail="WHERE _deleted") == []
-    assert shop.stored("key", "entity", "WHERE deleted") == []
-    assert len(shop.stored("record", "relation", "WHERE record = '2'")) == 2
-    history = shop.stored("_key, CAST(total AS TEXT), _seq, _seq_to", "shop__orders__history")
+    assert shop.stored("key", "entity", "WHERE type = 'Order' ORDER BY 1") == ["1", "2", "3"]
+    assert shop.stored("record", "relation", "WHERE record = '2'") == ["2"]
+    columns = "_key, CAST(total AS TEXT), _seq, _seq_to"
+    history = shop.stored(columns, "shop__orders__history", "WHERE 1 = 1 ORDER BY 1, 3")
     assert history == [("1", "1.00", 1, 2), ("2", "1.00", 1, 2), ("2", "1.00", 2, 3)]
-    assert shop.stored("key, name, value, seq_to", "attribute", "WHERE key = '1'") == [
-        ("1", "total", "1.00", 2)
-    ]
 
 
 @pytest.mark.parametrize(
