@@ -12,29 +12,35 @@ from tidegate.store import mapping, shadow
 from tidegate.store.conflicts import Conflicts
 from tidegate.store.mapping import ACTIVE, Rule
 from tidegate.store.mapping import Mapping as Rules
-from tidegate.store.records import current_name, ref_name
+from tidegate.store.records import current_name
 from tidegate.store.shadow import Scope
 from tidegate.store.sqltext import Script
-from tidegate.store.violations import ENTITY, RELATION, Look, Thing, Violation
+from tidegate.store.violations import ENTITY, MOST, RELATION, Look, Thing, Violation
 
 
 def check_ends(look: Look, stream: str) -> Iterator[Violation]:
     """I1: an end that no row of a rule in force knows."""
+    if stream in look.bent:
+        return
     for type, key, relation, record, count in look.rows(_ENDLESS, stream=stream):
-        others = f" and {count - 1:,} more" if count > 1 else ""
-        problem = f"does not exist, but record {record!r}{others} says {relation} of it."
+        others = f" and {count - 1:,} more say" if count > 1 else " says"
+        problem = f"does not exist, but record {record!r}{others} {relation} of it."
         yield Violation("I1", stream, Thing(ENTITY, type, key), problem)
 
 
 def check_records(look: Look, stream: str) -> Iterator[Violation]:
     """I2: facts of records that are not live, stubs that nothing mentions."""
     names = {"current": current_name(stream)}
-    if not stream or not look.has(names["current"]):
+    if not stream or stream in look.bent or not look.has(names["current"]):
         return
     for type, key, record in look.rows(_ENTITIES_OF_NOTHING, names, stream=stream):
+        if (stream, record) in look.spoiled:
+            continue
         who = "no record" if record is None else f"record {record!r}, which is not live"
         yield Violation("I2", stream, Thing(ENTITY, type, key), f"is described by {who}.")
     for type, record in look.rows(_RELATIONS_OF_NOTHING, names, stream=stream):
+        if (stream, record) in look.spoiled:
+            continue
         thing = Thing(RELATION, type, record)
         yield Violation("I2", stream, thing, "is stated, but the record is not live.")
     for rule in _in_force(look, stream):
@@ -46,11 +52,15 @@ def check_records(look: Look, stream: str) -> Iterator[Violation]:
 def check_rows(look: Look, stream: str) -> Iterator[Violation]:
     """I3: rows that the records do not say, and those that are missing."""
     for rules in mapping.projected(look.connection, stream):
-        if rules.state != ACTIVE:
+        if rules.state != ACTIVE or stream in look.bent:
             continue  # what is still being built is not complete
         with shadow.sampled(look, rules) as scope, shadow.drawn(look.connection, rules, scope):
-            yield from _differences(look, rules, scope)
+            found = list(_differences(look, rules, scope))
+        yield from found
         for rule in rules.rules:
+            for type, key in look.rows(_TALKING_STUBS, rule=rule.id):
+                problem = "is a stub, but has more than a key."
+                yield Violation("I3", stream, Thing(ENTITY, type, key), problem)
             for end, type in rule.stubs:
                 for key, record in look.rows(_UNSTUBBED.replace("{end}", end), rule=rule.id,
                                              type=type):  # fmt: skip
@@ -66,7 +76,10 @@ def _differences(look: Look, rules: Rules, scope: Scope) -> Iterator[Violation]:
         scoped = scope.entities if described else scope.relations
         for old, new in fills.items():
             query = query.replace(f"{{{old}}}", new)
-        for key, problem, record in look.rows(query.replace("{scope}", scoped), rule=rule.id):
+        query = query.replace("{scope}", scoped) + f"LIMIT {MOST}"
+        for key, problem, record, was in look.rows(query, rule=rule.id):
+            if {(rules.stream, record), (rules.stream, was)} & look.spoiled:
+                continue  # the record is what is wrong
             thing = Thing(rule.kind, rule.type, key)
             text = _PROBLEMS.get(problem, problem).format(record=record)
             yield Violation("I3", rules.stream, thing, text)
@@ -77,10 +90,13 @@ def check_votes(look: Look, stream: str) -> Iterator[Violation]:
     connection = look.connection
     rules = mapping.active(connection)
     mine = [rule for rule in rules if rule.stream == stream]
+    if look.bent or not mine:
+        return
     types = {rule.type for rule in mine if rule.kind == ENTITY}
     told = Counter(rule.type for rule in rules if rule.kind == ENTITY)
     shared = [r for r in rules if r.kind == ENTITY and r.type in types and told[r.type] > 1]
-    single = [r for r in rules if r.kind == RELATION and r.single]
+    alone = {rule.type for rule in mine if rule.single}
+    single = [r for r in rules if r.kind == RELATION and r.single and r.type in alone]
     where, shadows = shadow.stored(connection), shadow.temporary(connection)
     with shadow.shadows(connection):
         for template, chosen in ((_COPY_ENTITIES, shared), (_COPY_RELATIONS, single)):
@@ -88,25 +104,19 @@ def check_votes(look: Look, stream: str) -> Iterator[Violation]:
             query = template.replace("{stored}", where).replace("{rules}", ids)
             connection.exec_driver_sql(query)
         Conflicts(Script(connection, {}, {})).settle_all([*shared, *single])
-        for rule in mine:
-            query = _ENTITY_VOTES if rule.kind == ENTITY else _RELATION_VOTES
-            query = query.replace("{stored}", where).replace("{said}", shadows)
-            for (key,) in look.rows(query, rule=rule.id):
-                problem = "is not marked as the vote over what is said decides."
-                yield Violation("I4", stream, Thing(rule.kind, rule.type, key), problem)
+        found = [
+            (rule, key)
+            for rule in mine
+            for (key,) in look.rows(_votes(where, shadows, rule), rule=rule.id)
+        ]
+    for rule, key in found:
+        problem = "is not marked as the vote over what is said decides."
+        yield Violation("I4", stream, Thing(rule.kind, rule.type, key), problem)
 
 
-def wrong_keys(look: Look, stream: str) -> Iterator[Violation]:
-    """The part of I7 that concerns keys: an entity has the key of the record that describes it."""
-    names = {"current": current_name(stream)}
-    if not stream or not look.has(names["current"]):
-        return
-    for rule in _in_force(look, stream):
-        if rule.kind == ENTITY:
-            names["ref"] = ref_name(rule.key)
-            for key, record, other in look.rows(_WRONG_KEYS, names, rule=rule.id):
-                problem = f"is described by record {record!r}, which is of {other!r}."
-                yield Violation("I7", stream, Thing(ENTITY, rule.type, key), problem)
+def _votes(where: str, shadows: str, rule: Rule) -> str:
+    query = _ENTITY_VOTES if rule.kind == ENTITY else _RELATION_VOTES
+    return query.replace("{stored}", where).replace("{said}", shadows) + f"LIMIT {MOST}"
 
 
 def _in_force(look: Look, stream: str) -> Iterator[Rule]:
@@ -167,16 +177,17 @@ WHERE e.type = :type AND e.rule = :rule AND e.stub AND NOT EXISTS (
   SELECT 1 FROM relation AS f WHERE f.rule = :rule AND ({said}))
 """
 
+_TALKING_STUBS = """
+SELECT type, key FROM entity WHERE rule = :rule AND stub AND (record IS NOT NULL
+  OR name IS NOT NULL OR valid IS NOT NULL OR outvoted IS NOT NULL
+  OR CAST(attributes AS TEXT) <> '{{}}')
+"""
+
 _UNSTUBBED = """
 SELECT f.{end}, min(f.record) FROM relation AS f
 WHERE f.rule = :rule AND NOT EXISTS (
   SELECT 1 FROM entity AS e WHERE e.type = :type AND e.key = f.{end} AND e.rule = :rule)
 GROUP BY f.{end}
-"""
-
-_WRONG_KEYS = """
-SELECT e.key, e.record, c.{ref} FROM entity AS e JOIN {current} AS c ON c._key = e.record
-WHERE e.rule = :rule AND NOT e.stub AND c.{ref} IS DISTINCT FROM e.key
 """
 
 _PROBLEMS = {
@@ -190,7 +201,7 @@ SELECT coalesce(t.key, d.key), CASE
   WHEN t.record IS DISTINCT FROM d.record THEN 'is not described by the record that speaks for it.'
   WHEN t.name IS DISTINCT FROM d.name THEN 'has another name than its records say.'
   WHEN t.valid IS DISTINCT FROM d.valid THEN 'has another valid time than its record.'
-  ELSE 'has other attributes than its records say.' END, coalesce(d.record, t.record)
+  ELSE 'has other attributes than its records say.' END, coalesce(d.record, t.record), t.record
 FROM (SELECT * FROM {stored}.entity AS x WHERE rule = :rule AND NOT stub AND {scope}) AS t
 FULL JOIN (SELECT * FROM {said}.entity AS x WHERE rule = :rule AND NOT stub AND {scope}) AS d
   ON d.type = t.type AND d.key = t.key
@@ -205,7 +216,7 @@ SELECT coalesce(t.record, d.record), min(CASE
   WHEN t.valid IS DISTINCT FROM d.valid THEN 'has another valid time than the record.'
   WHEN t.qualifiers IS DISTINCT FROM d.qualifiers
     THEN 'has other qualifiers than the record says.'
-  ELSE 'connects others than the record says.' END), min(coalesce(t.record, d.record))
+  ELSE 'connects others than the record says.' END), min(d.record), min(t.record)
 FROM (SELECT * FROM {stored}.relation AS x WHERE rule = :rule AND {scope}) AS t
 FULL JOIN (SELECT * FROM {said}.relation AS x WHERE rule = :rule AND {scope}) AS d
   ON d.record = t.record AND d.n = t.n

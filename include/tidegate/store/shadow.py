@@ -8,7 +8,7 @@ all records that speak of the same entities, so that their speaker is among them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.store import frames, knowledge, layouts
+from tidegate.store.bookkeeping import names_of
 from tidegate.store.mapping import Mapping as Rules
 from tidegate.store.mapping import Rule
 from tidegate.store.projecting import LIVE, Touched, Work
@@ -25,7 +26,11 @@ from tidegate.store.tables import entity_table, relation_table
 from tidegate.store.violations import ENTITY, Look, Thing, filled
 
 _SHADOWS = (entity_table, relation_table)
-_CHOSEN = ("chosen_record", "chosen_entity", "shown_record")
+_CHOSEN = {
+    "chosen_record": "_key TEXT",
+    "chosen_entity": "type TEXT, key TEXT",
+    "shown_record": "_key TEXT",
+}
 
 
 @dataclass(frozen=True)
@@ -108,54 +113,63 @@ def sampled(look: Look, rules: Rules) -> Iterator[Scope]:
     if look.sample is None:
         yield WHOLE
         return
-    names = {"current": records_of(look.connection, rules.stream, rules).current}
-    with chosen(look.connection, rules, [], sample=look.sample, names=names) as scope:
-        yield scope
+    with choosing(look.connection, rules.stream, [rules]) as choice:
+        choice.add_records(_SAMPLE, sample=look.sample)
+        yield choice.scope()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Records and entities of a stream, in temporary tables; grows by what they speak of."""
+
+    connection: Connection
+    stream: str
+    rules: Sequence[Rules]
+
+    def add(self, things: Iterable[Thing]) -> None:
+        """Choose *things*, and the entities of the records among them."""
+        for thing in things:
+            values = {"type": thing.type, "key": thing.key}
+            into = "entity VALUES (:type, :key)" if thing.kind == ENTITY else "record VALUES (:key)"
+            self.connection.execute(sa.text("INSERT INTO chosen_" + into), values)
+        self._spread()
+
+    def add_records(self, query: str, **values: int) -> None:
+        """Choose the records that *query*, a template over the stream's tables, finds."""
+        text = filled("INSERT INTO chosen_record " + query, names_of(self.stream))
+        self.connection.execute(text, values)
+        self._spread()
+
+    def _spread(self) -> None:
+        """Choose what chosen records speak of, or are said to."""
+        for rule in self._described():
+            names = {**names_of(self.stream), "ref": ref_name(rule.key)}
+            values = {"type": rule.type, "rule": rule.id}
+            self.connection.execute(filled(_SPOKEN, names), values)
+
+    def scope(self) -> Scope:
+        """What is chosen, with all records that speak of the same entities."""
+        self.connection.exec_driver_sql("INSERT INTO shown_record SELECT _key FROM chosen_record")
+        for rule in self._described():
+            names = {**names_of(self.stream), "ref": ref_name(rule.key)}
+            self.connection.execute(filled(_SHOW, names), {"type": rule.type})
+        return Scope(whole=False)
+
+    def _described(self) -> list[Rule]:
+        return [rule for one in self.rules for rule in one.rules if rule.kind == ENTITY]
 
 
 @contextmanager
-def chosen(
-    connection: Connection,
-    rules: Rules,
-    things: Iterable[Thing],
-    *,
-    names: Mapping[str, str],
-    sample: int = 0,
-) -> Iterator[Scope]:
-    """These *things*, *sample* other records, and what all of them speak of."""
-    connection.exec_driver_sql("CREATE TEMPORARY TABLE chosen_record (_key TEXT)")
-    connection.exec_driver_sql("CREATE TEMPORARY TABLE chosen_entity (type TEXT, key TEXT)")
-    connection.exec_driver_sql("CREATE TEMPORARY TABLE shown_record (_key TEXT)")
-    for thing in things:
-        if thing.kind == ENTITY:
-            values = {"type": thing.type, "key": thing.key}
-            connection.execute(sa.text("INSERT INTO chosen_entity VALUES (:type, :key)"), values)
-        else:
-            values = {"key": thing.key}
-            connection.execute(sa.text("INSERT INTO chosen_record VALUES (:key)"), values)
-    connection.execute(filled(_SAMPLE, names), {"sample": sample})
-    described = [rule for rule in rules.rules if rule.kind == "entity"]
-    for rule in described:
-        _choose(connection, rule, names)
-    connection.exec_driver_sql("INSERT INTO shown_record SELECT _key FROM chosen_record")
-    for rule in described:
-        pieces = {**names, "ref": ref_name(rule.key)}
-        connection.execute(filled(_SHOW, pieces), {"type": rule.type})
-    yield Scope(whole=False)
+def choosing(connection: Connection, stream: str, rules: Sequence[Rules]) -> Iterator[Choice]:
+    """Nothing chosen yet; the temporary tables are gone afterwards."""
+    for table, columns in _CHOSEN.items():
+        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {table} ({columns})")
+    yield Choice(connection, stream, rules)
     for table in _CHOSEN:
         connection.exec_driver_sql(f"DROP TABLE {table}")
 
 
-def _choose(connection: Connection, rule: Rule, names: Mapping[str, str]) -> None:
-    """The entities that chosen records speak of, and those they are said to speak of."""
-    pieces = {**names, "ref": ref_name(rule.key)}
-    connection.execute(filled(_SPOKEN, pieces), {"type": rule.type, "rule": rule.id})
-
-
-_SAMPLE = f"""
-INSERT INTO chosen_record SELECT c._key FROM {{current}} AS c WHERE {LIVE}
-ORDER BY random() LIMIT :sample
-"""
+_SAMPLE = f"SELECT c._key FROM {{current}} AS c WHERE {LIVE} ORDER BY random() LIMIT :sample"
 
 _SPOKEN = f"""
 INSERT INTO chosen_entity

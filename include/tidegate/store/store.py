@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,10 +21,12 @@ from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import (
     derive,
+    invariants,
     ledger,
     loading,
     mapping,
     quarantine,
+    repair,
     replay,
     retention,
     tables,
@@ -38,6 +40,7 @@ from tidegate.store.ledger import StreamState
 from tidegate.store.reading import Reading
 from tidegate.store.records import current_name
 from tidegate.store.retention import Moved
+from tidegate.store.violations import Violation
 from tidegate.types import Column
 
 
@@ -136,6 +139,18 @@ class Store(Reading):
                 return retention.count(connection, stream, keep, now)
         with engines.translated(self.endpoint):
             return retention.move(self._engine, stream, keep, now)
+
+    def verify(
+        self, streams: Collection[str] | None = None, sample: int | None = None
+    ) -> list[Violation]:
+        """What is not as it must be; see :func:`tidegate.store.invariants.check`."""
+        with self._reading() as connection:
+            return invariants.check(connection, streams, sample)
+
+    def repair(self, violations: Iterable[Violation]) -> list[str]:
+        """Repair what :meth:`verify` found; see :func:`tidegate.store.repair.repair`."""
+        with engines.translated(self.endpoint):
+            return repair.repair(self._engine, violations)
 
     def held_before(self, stream: str, rows: Iterable[tuple[str, int]]) -> int:
         """How many of *rows* (key, source hash) are in quarantine already, just as they are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,8 @@ from sqlalchemy.engine import Connection
 
 from tidegate.store.sqltext import quoted
 
+MOST = 1_000
+"""Violations of one invariant in one stream that are named; what follows is not looked at."""
 RECORD, ENTITY, RELATION, COMMIT, MAPPING = "record", "entity", "relation", "commit", "mapping"
 
 
@@ -67,11 +69,16 @@ class Violation:
 class Look:
     """One snapshot of a store, through which the checks look.
 
-    *sample* is how many records of a stream to re-derive and to hash again; None means all.
+    *sample* is how many records of a stream to re-derive and to hash again; None means all. The
+    checks gather in *spoiled* the records (stream, key) that are not in order: what was drawn from
+    them need not be named too. Of *bent* streams the mapping is not in order: what it draws cannot
+    be judged.
     """
 
     connection: Connection
     sample: int | None = None
+    spoiled: set[tuple[str, str]] = field(default_factory=set)
+    bent: set[str] = field(default_factory=set)
 
     def rows(
         self, template: str, names: Mapping[str, str] | None = None, **values: Any
