@@ -24,6 +24,7 @@ from store.test_reading_past import MEANS, VOCABULARY
 from store.test_reading_past import TYPES as SHOP
 from tidegate import store as package
 from tidegate.errors import ConfigError, TrimmedError, UnavailableError
+from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store.store import Store
 
 START = datetime(2026, 1, 1)
@@ -274,7 +275,10 @@ def test_entities_are_found_by_the_value_they_show(shop: Shop) -> None:
     assert not store.find("Order", "total", "1.10", limit=1).complete
 
 
-def test_entities_of_every_type_of_value_are_found_and_typed(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("searchable", [True, False])
+def test_entities_of_every_type_of_value_are_found_and_typed(
+    searchable: bool, store: Store, tmp_path: Path
+) -> None:
     names = [name for name in EVERY_TYPE if name != "id"]
     means = {"load": {"entities": [{"type": "Thing", "key": "id", "attributes": names}],
                       "relations": [{"type": "IS", "from": "Thing", "qualifiers": names,
@@ -288,7 +292,11 @@ def test_entities_of_every_type_of_value_are_found_and_typed(store: Store, tmp_p
         'odd: "%s" :x': "odd",
     }  # fmt: skip
     other = dict.fromkeys(row) | {"id": 2, "words": "", "ratio": math.nan}
-    Delivery(store, tmp_path, "lab.things", EVERY_TYPE, means).load([row, other])
+    words = {"types": {"Thing": {"attributes": {
+        name: {"searchable": searchable and '"' not in name} for name in names
+    }}}}  # fmt: skip
+    told = Vocabulary.model_validate(words)
+    Delivery(store, tmp_path, "lab.things", EVERY_TYPE, means, words=told).load([row, other])
     typed = {**row, "free": Decimal(row["free"])}
     typed.pop("id")
     assert dict(store.entity("Thing", "1").attributes) == typed

@@ -1,7 +1,7 @@
 """Entities by the value of an attribute, and what contradicts itself: questions about now.
 
-The library's own text of a value is made of what is looked for, in the same pieces of SQL, so the
-indexes of searchable attributes serve; then the entity is read, and must really show the value.
+For a searchable attribute the library's own text of the value is made, in the same pieces of SQL
+that it was written with, so its index serves. Whatever was found is read, and must show the value.
 """
 
 from __future__ import annotations
@@ -74,20 +74,18 @@ def _typed(one: Speaking, name: str, value: Any) -> Any:
 
 
 def _candidates(connection: Connection, one: Speaking, name: str, value: Any) -> Iterator[str]:
-    """Keys of entities of which the rule may tell *value*."""
+    """Keys of entities of which the rule may tell *value*: by the index, or among all records."""
     dialect = connection.dialect.name
     column, type = one.rule.attributes[name], _type(one, name)
-    cell = ":value"
+    cell, value = ":value", frames.stored(type, value) if dialect == "sqlite" else value
     if dialect == "postgresql":
         cell = f"CAST(:value AS {store_type(type).compile(connection.dialect)})"
-    else:
-        value = frames.stored(type, value)
-    if name in one.rule.many:
-        query = (
-            f"SELECT DISTINCT {versions.name(one.ref)} FROM {one.tables.current} "
-            f"WHERE {LIVE} AND {versions.name(column)} = {cell}"
-        )
-    else:
+    query = (
+        f"SELECT DISTINCT {versions.name(one.ref)} FROM {one.tables.current} "
+        f"WHERE {LIVE} AND {versions.name(column)} = {cell}"
+    )
+    words = vocabulary.known(connection).attributes(one.rule.type)
+    if name in words and words[name].searchable and name not in one.rule.many:
         pieces = Json(dialect, {column: type.name})
         made = pieces.object([(name, pieces.value(column, "c"))])
         query = (
