@@ -25,13 +25,21 @@ def row_texts(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     parts = []
     for name in columns:
         cells = _as_binary(table.column(name))
-        lengths = pc.binary_length(cells).cast(pa.string()).cast(pa.large_binary())
-        cell = pc.binary_join_element_wise(
-            lengths, cells, pa.scalar(b":", pa.large_binary()), null_handling="emit_null"
-        )
-        parts.append(pc.fill_null(cell, pa.scalar(b"-", pa.large_binary())))
-    joined = pc.binary_join_element_wise(*parts, pa.scalar(b",", pa.large_binary()))
+        parts += [_openings(cells, b"," if parts else b""), pc.fill_null(cells, b"")]
+    joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def _openings(cells: pa.ChunkedArray, comma: bytes) -> pa.ChunkedArray:
+    """What stands before each cell: *comma*, then its length and a colon; ``-`` for NULL."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = pc.fill_null(pc.binary_length(cells), -1)
+    known = pc.unique(lengths)
+    texts = [comma + (b"-" if n < 0 else b"%d:" % n) for n in known.to_pylist()]
+    places = pc.index_in(lengths, known)
+    return pc.take(pa.array(texts, pa.large_binary()), places)
 
 
 def row_hashes(table: pa.Table, columns: Sequence[str]) -> pa.Array:

@@ -99,6 +99,15 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def make_room(connection: Connection) -> None:
+    """Let this transaction sort and hash in memory: there is one writer at a time."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "SET LOCAL work_mem = '128MB'; SET LOCAL maintenance_work_mem = '128MB'; "
+            "SET LOCAL jit = off"
+        )
+
+
 @contextmanager
 def translated(endpoint: Endpoint) -> Iterator[None]:
     """Turn the drivers' errors into ours, SQLAlchemy around them or not; everything else passes."""

@@ -146,6 +146,11 @@ _KEYS = (("_key",), ("_key", "_hash", "_seq_to"))
 """Primary keys of the current and of the history table."""
 
 
+_FILLED = 50
+"""Percent of a page of current versions that PostgreSQL fills at first: the rest is for touches,
+which then stay on their page and leave the indexes alone."""
+
+
 def _indexed(records: Records, table: str) -> list[str]:
     if table == records.history:
         return ["_seq_to", "_seq", *records.refs]
@@ -172,7 +177,8 @@ def _table(connection: Connection, name: str, records: Records) -> sa.Table:
     past = name == records.history
     key = sa.Column("_key", text, nullable=False)
     until = [sa.Column("_seq_to", sa.BigInteger, nullable=False)] if past else []
-    model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until)
+    filled = {} if past else {"postgresql_with": {"fillfactor": _FILLED}}
+    model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until, **filled)
     if connection.dialect.name == "sqlite":
         model.append_constraint(sa.PrimaryKeyConstraint(*_KEYS[past]))
     return model

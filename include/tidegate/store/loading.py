@@ -20,6 +20,7 @@ from tidegate.errors import MismatchError
 from tidegate.model import BOOKKEEPING, Increment, Mode, Report
 from tidegate.pipeline.models import Stream
 from tidegate.store import (
+    engine,
     evolve,
     knowledge,
     layouts,
@@ -50,7 +51,7 @@ class Load:
         return [Column.from_json(column) for column in self.increment.columns]
 
 
-def load(engine: Engine, todo: Load) -> Report:
+def load(database: Engine, todo: Load) -> Report:
     """Load it; a pull that was loaded before is reported again and changes nothing.
 
     Raises OvertakenError when another run moved the watermark, MismatchError when the pulled rows
@@ -59,7 +60,7 @@ def load(engine: Engine, todo: Load) -> Report:
     increment = todo.increment
     marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
     plan = records.plan(increment.request.stream, todo.columns, todo.stream, marks)
-    with engine.connect() as connection:
+    with database.connect() as connection:
         with connection.execution_options(reads=True).begin():
             done = ledger.find(connection, increment)
             if done is None:
@@ -74,6 +75,7 @@ def load(engine: Engine, todo: Load) -> Report:
 def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
     increment = todo.increment
     request = increment.request
+    engine.make_room(connection)
     seq = ledger.next_seq(connection)
     if again := ledger.find(connection, increment):
         return again

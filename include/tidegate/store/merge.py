@@ -19,14 +19,19 @@ what reigned), ``stale`` (older than what reigns now).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tidegate.store import evolve, keytext
+from tidegate.store import evolve, keytext, staging
 from tidegate.store.records import Records
 from tidegate.store.sqltext import MANY, Script
 
+Pieces = Mapping[str, str]
+Fates = dict[str, int]
+"""How many staged rows met which fate, by ``_action``."""
 TOUCHED = "_action IN ('insert', 'update', 'delete', 'mark')"
 """Which rows of the stage name a record that is not as it was before this commit."""
 
@@ -61,18 +66,11 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     pieces = _pieces(script, records)
     empty = script.number(_COUNT_SOME) == 0
     script.run(_ADD_ACTION, {"action": "insert" if empty else "same"})
-    repeated = _fold(script, pieces)
-    if not empty:
-        script.lead(script.quote(records.stage), "_key")
-        script.run(_CLASSIFY, pieces)
-        script.run(_TOUCH)
-    fates = dict(script.rows(_COUNT_ACTIONS))
-    _write(script, pieces, fates, empty)
-    evolve.index(connection, records)
+    repeated, fates = (_begin if empty else _go_on)(script, pieces, records)
     marked = hidden = 0
     if records.marks:
         marked, hidden = _mark(script, pieces)
-    return Merged(
+    merged = Merged(
         inserted=fates.get("insert", 0) - hidden,
         updated=fates.get("update", 0),
         deleted=fates.get("delete", 0),
@@ -82,11 +80,18 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
         marked=marked,
         hidden=hidden,
     )
+    if merged.touched >= MANY:
+        script.measure(records.current, "_key", "_seq", *records.refs)
+    if merged.touched and records.refs:
+        script.lead(records.stage, "_key")
+    return merged
 
 
-def _pieces(script: Script, records: Records) -> dict[str, str]:
+def _pieces(script: Script, records: Records) -> Pieces:
     dialect = script.connection.dialect.name
     columns = {column.name: column for column in records.data}
+    cells = [staging.cell(script.connection, column, "s") for column in records.data]
+    own = records.values[len(cells) :]
     refs = list(records.refs)
     keys = [keytext.key(dialect, columns, names, "s") for names in records.refs.values()]
     values = records.values + refs
@@ -100,43 +105,63 @@ def _pieces(script: Script, records: Records) -> dict[str, str]:
     return {
         "row": "rowid" if dialect == "sqlite" else "ctid",
         "values": script.columns(values),
-        "staged": ", ".join([script.columns(records.values, "s."), *keys]),
+        "staged": ", ".join([*cells, script.columns(own, "s."), *keys]),
         "all": script.columns(everything),
         "olds": script.columns(everything, "c."),
         "sets": ", ".join(sets),
     }
 
 
-def _fold(script: Script, pieces: dict[str, str]) -> int:
-    """One row for each version in the stage; of several for one key, all but the newest are stale.
+def _begin(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates]:
+    """Nothing is there yet: all rows are new, unless a key comes twice, which its index tells."""
+    try:
+        with script.connection.begin_nested():
+            inserted = script.run(_INSERT, pieces)
+            evolve.index(script.connection, records)
+            return 0, {"insert": inserted}
+    except sa.exc.IntegrityError:
+        repeated = _fold(script, pieces)
+    fates = dict(script.rows(_COUNT_ACTIONS))
+    script.run(_KEEP_LATE, pieces)
+    script.run(_INSERT, pieces)
+    evolve.index(script.connection, records)
+    return repeated, fates
 
-    Returns how many rows repeated another one.
-    """
-    if not script.number(_COUNT_REPEATED):
-        return 0
-    script.run(_WIDEN_STAGED)
-    repeated = script.run(_DROP_REPEATED, pieces)
-    script.run(_OUTDO, pieces)
-    return repeated
 
-
-def _write(script: Script, pieces: dict[str, str], fates: dict[str, int], empty: bool) -> None:
+def _go_on(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates]:
     """Late versions and those that reigned go into history, the new ones reign."""
+    evolve.index(script.connection, records)
+    staged, touched = script.number(_COUNT), script.run(_TOUCH)
+    if touched == staged:
+        return 0, {"same": touched}
+    repeated = _fold(script, pieces) if script.number(_COUNT_KEYS) < staged else 0
+    if repeated:
+        script.run(_TOUCH)
+    script.run(_CLASSIFY, pieces)
+    fates = dict(script.rows(_COUNT_ACTIONS))
     if fates.get("update", 0) + fates.get("delete", 0):
         script.run(_BEGIN_EARLIER)
         script.run(_SUPERSEDE, pieces)
     if fates.get("stale", 0):
         script.run(_WIDEN)
         script.run(_KEEP_LATE, pieces)
-    written = sum(fates.get(action, 0) for action in ("insert", "update", "delete"))
-    if not written:
-        return
-    script.run(_INSERT if empty else _UPSERT, pieces)
-    if written >= MANY:
-        script.measure(script.quote(script.names["current"]))
+    if sum(fates.get(action, 0) for action in ("insert", "update", "delete")):
+        script.run(_UPSERT, pieces)
+    return repeated, fates
 
 
-def _mark(script: Script, pieces: dict[str, str]) -> tuple[int, int]:
+def _fold(script: Script, pieces: Pieces) -> int:
+    """One row for each version in the stage; of several for one key, all but the newest are stale.
+
+    Returns how many rows repeated another one.
+    """
+    script.run(_WIDEN_STAGED)
+    repeated = script.run(_DROP_REPEATED, pieces)
+    script.run(_OUTDO, pieces)
+    return repeated
+
+
+def _mark(script: Script, pieces: Pieces) -> tuple[int, int]:
     """Mark what repeats another record now, unmark what does not: ``(marked, hidden)``."""
     script.run(_FIND_MARKS)
     marked = 0
@@ -151,9 +176,9 @@ _COUNT_SOME = "SELECT count(*) FROM (SELECT 1 FROM {current} LIMIT 1) AS one"
 
 _ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
 
-_COUNT_REPEATED = """
-SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key HAVING count(*) > 1) AS repeated
-"""
+_COUNT = "SELECT count(*) FROM {stage}"
+
+_COUNT_KEYS = "SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key) AS keys"
 
 _WIDEN_STAGED = """
 UPDATE {stage} SET _first = g.low FROM (

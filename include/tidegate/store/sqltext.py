@@ -60,18 +60,24 @@ class Script:
             sa.text(template.format_map(self._quoted())), self.values, execution_options=options
         )
 
-    def measure(self, table: str) -> None:
-        """Let the planner count *table* (quoted) now: what it believes of new rows is far off."""
+    def measure(self, table: str, *columns: str) -> None:
+        """Let the planner count *columns* of *table* now: what it believes of new rows is far off.
+
+        All columns when none are named.
+        """
         if self.connection.dialect.name == "postgresql":
-            self.connection.exec_driver_sql(f"ANALYZE {table}")
+            quote = self.connection.dialect.identifier_preparer.quote
+            some = f" ({', '.join(map(quote, columns))})" if columns else ""
+            self.connection.exec_driver_sql(f"ANALYZE {quote(table)}{some}")
 
     def lead(self, table: str, column: str) -> None:
-        """Give the new temporary *table* (quoted) an index, so that no plan over it can be bad."""
+        """Give the new temporary *table* an index, so that no plan over it can be bad."""
+        quote = self.connection.dialect.identifier_preparer.quote
         name = ""  # PostgreSQL makes one up: cut to 63 octets, ours might be the table's
         if self.connection.dialect.name == "sqlite":
-            name = "temp." + quoted(f"{table.strip(chr(34))}__{column}")
-        self.connection.exec_driver_sql(f"CREATE INDEX {name} ON {table} ({column})")
-        self.measure(table)
+            name = "temp." + quoted(f"{table}__{column}")
+        self.connection.exec_driver_sql(f"CREATE INDEX {name} ON {quote(table)} ({quote(column)})")
+        self.measure(table, column)
 
     def _quoted(self) -> dict[str, str]:
         return {key: self.quote(name) for key, name in self.names.items()}
