@@ -22,7 +22,7 @@ from store.deliveries import Delivery
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
 from tidegate.store import engine as engines
-from tidegate.store import open_store, tables, upgrade
+from tidegate.store import invariants, open_store, tables, upgrade
 from tidegate.store.digest import Digest
 from tidegate.store.store import Store
 
@@ -128,6 +128,45 @@ def test_an_upgrade_killed_five_times_has_not_happened_and_then_ends(
         mine = store.digest()
     theirs = loaded_anew(server, streams, tmp_path)
     assert (mine.records, mine.history) == (theirs.records, theirs.history)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("loads_first", [False, True])
+def test_knowledge_is_empty_until_it_is_derived_and_then_complete(
+    server: services.Server, seed: int, loads_first: bool, tmp_path: Path
+) -> None:
+    endpoint = server.fresh()
+    streams = old_store.build(server, endpoint, random.Random(seed))
+    with open_store(server.fresh()) as new, open_store(endpoint) as store:
+        for stream in streams:
+            for rows in stream.increments:
+                delivery(new, stream, tmp_path).load(rows)
+        if loads_first:
+            for stream in streams:
+                again = [{**row, "_token": 1 << 40} for row in stream.increments[0]]
+                delivery(new, stream, tmp_path).load(again)
+                report = delivery(store, stream, tmp_path).load(again)
+                assert report.details["mapping"] == "outdated"
+        assert store.digest().entities[0] == 0
+        for stream in streams:
+            what = delivery(store, stream, tmp_path)
+            steps = [step.what for step in store.derive(stream.name, what.model, rows=7)]
+            assert "switch" in steps
+        assert store.digest() == new.digest()
+        assert new.digest().entities[0] > 10
+        assert dates(server, endpoint) == dates(server, new.endpoint)
+        with store._reading() as connection:
+            assert invariants.check(connection) == []
+
+
+def dates(server: services.Server, endpoint: Endpoint) -> set[tuple[Any, ...]]:
+    """Since when each version holds in the world."""
+    with server.engine(endpoint).connect() as connection:
+        return {
+            (table, *row)
+            for table in ("shop__orders", "shop__orders__history", "shop__lines")
+            for row in connection.exec_driver_sql(f"SELECT _key, _hash, _valid FROM {table}")
+        }
 
 
 @pytest.mark.parametrize("seed", range(3))

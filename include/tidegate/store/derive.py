@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate.pipeline.models import Stream
-from tidegate.store import evolve, keytext, knowledge, ledger, mapping, vocabulary
+from tidegate.store import dating, evolve, keytext, knowledge, ledger, mapping, vocabulary
 from tidegate.store.conflicts import Conflicts
 from tidegate.store.mapping import ACTIVE, BUILDING, OLD
 from tidegate.store.records import Records, current_name, ref_name
@@ -101,6 +101,9 @@ def _project(connection: Connection, building: mapping.Mapping, seq: int, rows: 
         records = evolve.ensure(connection, records)
         evolve.index(connection, records)
     low = building.reached or None
+    undated = _undated(building, found)
+    if undated and low is None:
+        dating.begin(connection, records.stream, building.definition["dating"])
     script = Script(
         connection,
         {"current": records.current, "history": records.history},
@@ -111,14 +114,27 @@ def _project(connection: Connection, building: mapping.Mapping, seq: int, rows: 
     high = ends[0][0] if ends else None
     known = {key for one in found if one.state == ACTIVE for key in one.keys}
     _fill(script, records, [key for key in building.keys if key not in known], low, high)
-    knowledge.rebuild(connection, records, building, seq, low, high)
+    if undated:
+        values = {name: key for name, key in (("low", low), ("high", high)) if key is not None}
+        where = _between(low, high)["between"]
+        dating.fill(connection, records.stream, building.definition["dating"], where, values)
+    for one in found if undated else [building]:
+        knowledge.rebuild(connection, records, one, seq, low, high)
     if high is not None:
         connection.execute(
             sa.update(mapping_table).where(mapping_table.c.id == building.id).values(reached=high)
         )
         return Step("project", rows)
+    if undated:
+        dating.end(connection, records.stream, building.definition["dating"])
     _switch(connection, found)
     return Step("switch")
+
+
+def _undated(building: mapping.Mapping, found: list[mapping.Mapping]) -> bool:
+    """Whether the rows that were there before are dated in another way, or in none."""
+    active = [one.definition["dating"] for one in found if one.state == ACTIVE]
+    return active != [building.definition["dating"]]
 
 
 def _records(connection: Connection, name: str, found: list[mapping.Mapping]) -> Records:

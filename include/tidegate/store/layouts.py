@@ -116,7 +116,12 @@ def remember(connection: Connection, stream: str, layout: Layout) -> None:
     before = known(connection, stream)
     if before and before[0] == layout:
         return
-    kept = [*reversed([one for one in before if one != layout]), layout]
+    write(connection, stream, [*reversed(before), layout])
+
+
+def write(connection: Connection, stream: str, layouts: list[Layout]) -> None:
+    """Make *layouts* those of *stream*, the newest last; each is kept once. Holds the head lock."""
+    kept = list(dict.fromkeys(reversed(layouts)))[::-1]
     texts = json.dumps([one.to_json() for one in kept], ensure_ascii=False)
     connection.execute(
         sa.update(stream_table).where(stream_table.c.name == stream).values(layouts=texts)

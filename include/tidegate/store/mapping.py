@@ -7,7 +7,7 @@ go on projecting what the store has, until a re-derivation has *built* the new o
 A mapping's definition holds everything its projections depend on, so equal definitions mean equal
 knowledge::
 
-    {"cursor": …, "trust": 50, "rules": [
+    {"cursor": …, "dating": {"valid": column, "zone": …}, "trust": 50, "rules": [
       {"kind": "entity", "type": …, "key": […], "name": …, "attributes": {name: column},
        "many": [name]},
       {"kind": "relation", "type": …, "from": {"type", "key", "stub"}, "to": {…}, "each": column,
@@ -26,7 +26,7 @@ from sqlalchemy.engine import Connection
 from tidegate.pipeline.meaning import Entity, Load, Relation
 from tidegate.pipeline.models import Stream
 from tidegate.pipeline.vocabulary import Vocabulary
-from tidegate.store import vocabulary
+from tidegate.store import dating, vocabulary
 from tidegate.store.records import current_name
 from tidegate.store.tables import mapping_table, rule_table
 
@@ -213,7 +213,12 @@ def definition(stream: Stream, words: Vocabulary) -> dict[str, Any]:
     """Everything the projections of *stream* depend on, as JSON."""
     rules = [_entity(entity, words) for entity in stream.load.entities]
     rules += [_relation(relation, stream.load, words) for relation in stream.load.relations]
-    return {"cursor": stream.cursor, "trust": stream.trust, "rules": rules}
+    return {
+        "cursor": stream.cursor,
+        "dating": dating.definition(stream),
+        "trust": stream.trust,
+        "rules": rules,
+    }
 
 
 def _entity(entity: Entity, words: Vocabulary) -> dict[str, Any]:
