@@ -1,14 +1,18 @@
-"""Commands that look after the store: ``derive``."""
+"""Commands that look after the store: ``derive``, ``keep``, ``upgrade``."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from tidegate.cli.pipelines import files, job
+from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, Add
 from tidegate.connections import from_environment
+from tidegate.errors import ConfigError
 from tidegate.path import store_endpoint
+from tidegate.pipeline.keeping import policies
 
 
 def commands(add: Add) -> None:
@@ -18,6 +22,11 @@ def commands(add: Add) -> None:
     derive.add_argument(
         "--rows", type=int, default=20_000, help="records in one commit; default: 20000"
     )
+    keep = add("keep", _keep, "move what keep: no longer keeps into Parquet files")
+    keep.add_argument("stream", nargs="*", help="only these; default: every stream with keep:")
+    keep.add_argument("--days", type=int, help="this age, instead of those in the files")
+    keep.add_argument("--dry-run", action="store_true", help="count, and move nothing")
+    add("upgrade", _upgrade, "bring the store to this program's version")
 
 
 def _derive(options: Any) -> int:
@@ -38,4 +47,39 @@ def _derive(options: Any) -> int:
                 print(f"{name}: {words}")
     if options.json:
         print(json.dumps(results, ensure_ascii=False))
+    return DONE
+
+
+def _keep(options: Any) -> int:
+    from tidegate.store import open_store
+
+    if options.days is not None and options.days < 0:
+        raise ConfigError(f"keep: --days is {options.days}. Give 0 or more.")
+    known = policies(files(options), options.days)
+    for name in options.stream:
+        if name not in known:
+            job(options, name)  # says so when there is no such stream
+            raise ConfigError(f"{name}: it has no keep: block, so everything stays. Write one.")
+    with open_store(store_endpoint(from_environment)) as store:
+        moved = [
+            asdict(store.trim(name, known[name], dry_run=options.dry_run))
+            for name in options.stream or known
+        ]
+    if options.json:
+        print(json.dumps(moved, ensure_ascii=False))
+    else:
+        table(["stream", "history", "quarantine", "waits_for"], moved)
+    return DONE
+
+
+def _upgrade(options: Any) -> int:
+    from tidegate.store import upgrade
+
+    before, after = upgrade.run(store_endpoint(from_environment))
+    if options.json:
+        print(json.dumps({"before": before, "after": after}))
+    elif before in {None, after}:
+        print(f"the store has schema {after}: there is nothing to do")
+    else:
+        print(f"the store was upgraded from schema {before} to {after}")
     return DONE

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate import settings
+from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
 from tidegate.store import engine as engines
 from tidegate.store import tables, views
@@ -25,6 +26,12 @@ HEAD = "0003"
 _BEFORE_VERSIONS = "0001"
 _LOCK = 7421931
 _in_turn = Lock()  # Alembic keeps what it works on in a global
+
+
+def run(endpoint: Endpoint) -> tuple[str | None, str]:
+    """Upgrade because somebody asks for it; returns the versions before and after."""
+    with engines.translated(endpoint):
+        return ensure(engines.create(endpoint), endpoint.name, asked=True), HEAD
 
 
 def ensure(engine: Engine, name: str, *, asked: bool = False) -> str | None:
@@ -55,7 +62,7 @@ def version(connection: Connection) -> str | None:
     """The store's version; None where there is no store yet."""
     inspector = sa.inspect(connection)
     if inspector.has_table(tables.schema_table.name):
-        return connection.execute(sa.select(tables.schema_table.c.version_num)).scalar_one()
+        return str(connection.execute(sa.select(tables.schema_table.c.version_num)).scalar_one())
     return _BEFORE_VERSIONS if inspector.has_table("tidegate_head") else None
 
 
