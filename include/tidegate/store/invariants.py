@@ -14,6 +14,8 @@ from itertools import islice
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tidegate.errors import ConfigError
+from tidegate.fields import did_you_mean
 from tidegate.store import bookkeeping, drawn, identity, numbering
 from tidegate.store.tables import stream_table
 from tidegate.store.violations import MOST, Look, Thing, Violation
@@ -37,11 +39,10 @@ def check(
     """All violations in the snapshot of *connection*, by invariant, stream and object.
 
     *streams* restricts it to these; *sample* re-derives and hashes that many records of each stream
-    instead of all.
+    instead of all. Raises ConfigError when one of them is not known.
     """
     look = Look(connection, sample)
-    known = connection.execute(sa.select(stream_table.c.name).order_by(stream_table.c.name))
-    names = [name for (name,) in known.all() if streams is None or name in streams]
+    names = _names(connection, streams)
     found: dict[tuple[str, Thing], Violation] = {}
     for invariant in INVARIANTS:
         for stream in [*([""] if streams is None else []), *names]:
@@ -53,6 +54,16 @@ def check(
             for item in islice(new, MOST):
                 found[item.stream, item.object] = item
     return sorted(found.values())
+
+
+def _names(connection: Connection, streams: Collection[str] | None) -> list[str]:
+    query = sa.select(stream_table.c.name).order_by(stream_table.c.name)
+    known = list(connection.execute(query).scalars())
+    for name in streams or ():
+        if name not in known:
+            hint = did_you_mean(name, known) or f" There are: {', '.join(known) or 'none'}."
+            raise ConfigError(f"{name!r} is not a stream of this store.{hint}")
+    return known if streams is None else [name for name in known if name in streams]
 
 
 INVARIANTS = (
