@@ -184,7 +184,7 @@ def test_a_version_stays_while_what_replaced_it_has_not_begun_in_the_world(
     set_times(things.store)
     assert things.store.trim("shop.things", DAY, after(3)).history == 0
     found = things.store.record("shop.things", "1", valid=dt.datetime(2099, 2, 1))
-    assert found.version is not None and found.version.values["name"] == "old price"
+    assert found.version is not None and found.version.row["name"] == "old price"
 
 
 def test_questions_below_the_horizon_are_refused(things: Delivery) -> None:
