@@ -158,7 +158,7 @@ def test_a_copy_made_of_changes_is_the_stream_at_every_commit(store: Store, tmp_
         copies.append(copy)
     for _ in range(20):
         first, last = sorted(chance.choices(range(head + 1), k=2))
-        differing = {}
+        differing: dict[str, Any] = {}
         page = store.diff(first, last, "lab.words", limit=3, rows=True)
         while True:
             differing |= {one.key: (one.row_before, one.row) for one in page.changes}

@@ -1,4 +1,4 @@
-"""The same path from a shell, without Airflow: ``tidegate check | run | status | quarantine …``.
+"""The same path from a shell, without Airflow: ``tidegate check | run | status | show …``.
 
 Exit codes: 0 done · 1 the rows, the source or the store said no · 2 wrong usage or pipeline file ·
 3 the other side did not answer, try again · 4 another run was faster, nothing was kept.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidegate.cli import files, quarantine, runs, upkeep, verification
+from tidegate.cli import files, knowledge, quarantine, runs, upkeep, verification
 from tidegate.cli.words import LATER, NO, OVERTAKEN, USAGE
 from tidegate.errors import ConfigError, OvertakenError, TidegateError, UnavailableError
 
@@ -44,6 +44,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON, for machines")
         return sub
 
-    for module in (files, runs, quarantine, upkeep, verification):
+    for module in (files, runs, knowledge, quarantine, upkeep, verification):
         module.commands(add)
     return parser
