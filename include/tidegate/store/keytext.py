@@ -20,7 +20,7 @@ _POSTGRES = {
 }
 _SQLITE = {
     "bool": "CASE {cell} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END",
-    "bytes": "lower(hex({cell}))",
+    "bytes": "CASE WHEN {cell} IS NOT NULL THEN lower(hex({cell})) END",
     "int16": "CAST({cell} AS TEXT)",
     "int32": "CAST({cell} AS TEXT)",
     "int64": "CAST({cell} AS TEXT)",
