@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from store.deliveries import Delivery
@@ -123,7 +124,8 @@ def _live(store: Store, one: Delivery) -> Iterator[dict[str, Any]]:
         for row in connection.exec_driver_sql(
             f'SELECT * FROM "{current_name(one.name)}" WHERE NOT _deleted AND NOT _duplicate'
         ).mappings():
-            yield dict(row)
+            cells = dict(row).items()
+            yield {n: float(cell) if isinstance(cell, Decimal) else cell for n, cell in cells}
 
 
 @dataclass

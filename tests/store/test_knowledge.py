@@ -17,7 +17,7 @@ from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store import open_store
 from tidegate.store.store import Store
 
-HISTORIES = {"sqlite": 40, "postgres": 20}
+HISTORIES = {"sqlite": 30, "postgres": 10}
 WORDS = Vocabulary.model_validate(
     {
         "types": {"Customer": {"attributes": {

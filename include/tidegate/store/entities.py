@@ -7,30 +7,25 @@ from tidegate.store import jsontext
 from tidegate.store.mapping import Rule
 from tidegate.store.projecting import LIVE, Work
 from tidegate.store.records import ref_name
-from tidegate.store.sqltext import MANY
 
 
 def project(work: Work, rule: Rule) -> str:
     """Project an entity rule; returns a query of the keys that it may have changed."""
-    ref, cursor = ref_name(rule.key), work.mapping.cursor
-    columns = {*rule.attributes.values(), *template.columns(rule.name or ""), cursor}
-    needed = ["_key", "_valid", ref, *sorted(columns & work.json.kinds.keys())]
     pieces = {
         **work.pieces,
-        "ref": work.script.quote(ref),
-        "needed": work.script.columns(list(dict.fromkeys(needed)), "c."),
+        "ref": work.script.quote(ref_name(rule.key)),
         "order": _order(work),
         "name": _name(work, rule),
         "attributes": _attributes(work, rule),
     }
-    pieces["touched"] = work.filled(_TOUCHED, pieces)
-    known = work.script.number(_KNOWN) > 0
-    pieces["spoken"] = work.filled(_SPOKEN_ANEW + (_SPOKEN_BEFORE if known else ""), pieces)
-    if known:
+    touched = work.filled(_TOUCHED, pieces)
+    needed = ["_key", "_valid", ref_name(rule.key), *work.columns(rule)]
+    pieces |= {"touched": touched, "needed": work.script.columns(needed, "c.")}
+    pieces["spoken"] = work.filled(_SPOKEN if work.fresh else _SPOKEN + _OTHERS, pieces)
+    if not work.fresh:
         work.script.run(_VANISH, pieces)
-    if work.script.run(_DESCRIBE, pieces) >= MANY and not known:
-        work.script.measure("entity")
-    return pieces["touched"]
+    work.script.run(_DESCRIBE + ("" if work.fresh else _AGAIN), pieces)
+    return touched
 
 
 def _order(work: Work) -> str:
@@ -73,26 +68,22 @@ def _told(work: Work, rule: Rule, column: str) -> str:
     return work.json.values(column, said)
 
 
-_KNOWN = """
-SELECT count(*) FROM (SELECT 1 FROM entity WHERE type = :type AND rule = :rule LIMIT 1) AS one
-"""
-
 _TOUCHED = """
-SELECT c.{ref} FROM {current} AS c WHERE {new} AND c.{ref} IS NOT NULL
-UNION ALL SELECT c.{ref} FROM {history} AS c WHERE {old} AND c.{ref} IS NOT NULL"""
+SELECT c.{ref} FROM {after} AS c WHERE c.{ref} IS NOT NULL
+UNION SELECT c.{ref} FROM {before} AS c WHERE c.{ref} IS NOT NULL"""
 
-_SPOKEN_ANEW = """
-SELECT {needed} FROM {current} AS c WHERE {new} AND {live} AND c.{ref} IS NOT NULL"""
+_SPOKEN = "SELECT {needed} FROM {after} AS c WHERE c.{ref} IS NOT NULL"
 
-# Beside them the record that spoke before may speak; where that one was touched, any other.
-_SPOKEN_BEFORE = """
-UNION ALL SELECT {needed} FROM entity AS e
-  JOIN {current} AS c ON c._key = e.record
-  WHERE e.type = :type AND e.rule = :rule AND e.key IN ({touched}) AND NOT ({new})
-UNION ALL SELECT {needed} FROM entity AS e
-  JOIN {current} AS w ON w._key = e.record AND {speaker_new}
-  JOIN {current} AS c ON c.{ref} = e.key
-  WHERE e.type = :type AND e.rule = :rule AND e.key IN ({touched}) AND NOT ({new}) AND {live}"""
+# Beside the touched records, the one that spoke before; where that one was touched, all others.
+_OTHERS = """
+UNION ALL SELECT {needed} FROM ({touched}) AS t
+  JOIN entity AS e ON e.type = :type AND e.key = t.{ref} AND e.rule = :rule
+  JOIN {current} AS c ON c._key = e.record AND c.{ref} = e.key
+  WHERE {live} AND c._key NOT IN (SELECT _key FROM {after})
+UNION ALL SELECT {needed} FROM {before} AS b
+  JOIN entity AS e ON e.type = :type AND e.key = b.{ref} AND e.rule = :rule AND e.record = b._key
+  JOIN {current} AS c ON c.{ref} = b.{ref}
+  WHERE {live} AND c._key NOT IN (SELECT _key FROM {after})"""
 
 _DESCRIBE = """
 INSERT INTO entity (type, key, rule, stub, name, attributes, record, valid, seq)
@@ -100,7 +91,9 @@ SELECT :type, c.{ref}, :rule, false, {name}, {attributes}, c._key, c._valid, :se
 FROM (SELECT c.*, row_number() OVER (
         PARTITION BY c.{ref} ORDER BY {order}length(c._key) DESC, c._key DESC) AS _first
       FROM ({spoken}) AS c) AS c
-WHERE c._first = 1
+WHERE c._first = 1"""
+
+_AGAIN = """
 ON CONFLICT (type, key, rule) DO UPDATE SET name = excluded.name, seq = excluded.seq,
   attributes = excluded.attributes, record = excluded.record, valid = excluded.valid
 WHERE entity.record <> excluded.record OR entity.attributes <> excluded.attributes
@@ -109,6 +102,6 @@ WHERE entity.record <> excluded.record OR entity.attributes <> excluded.attribut
 
 _VANISH = """
 DELETE FROM entity WHERE type = :type AND rule = :rule
-  AND key IN (SELECT c.{ref} FROM {history} AS c WHERE {old})
+  AND key IN (SELECT c.{ref} FROM {before} AS c EXCEPT SELECT c.{ref} FROM {after} AS c)
   AND NOT EXISTS (SELECT 1 FROM {current} AS c WHERE c.{ref} = entity.key AND {live})
 """

@@ -7,8 +7,7 @@ longest and largest key. A relation is the statement of one record, or of each e
 in it. Where it leads to an entity that another stream describes, the entity exists at least as a
 *stub*, for as long as it is mentioned.
 
-A few statements over whole sets do it for each rule, the same ones on both databases. *New* is what
-touched records say now, *old* what they said before.
+A few statements over whole sets do it for each rule, the same ones on both databases.
 """
 
 from __future__ import annotations
@@ -21,16 +20,13 @@ from tidegate.store.mapping import ACTIVE, Mapping
 from tidegate.store.projecting import Touched, Work
 from tidegate.store.records import Records
 
-_BY_COMMIT = Touched(
-    new="{0}._seq = :seq",
-    old="c._seq_to = :seq",
-    keys="SELECT _key FROM {stage} WHERE _action IN ('update', 'delete', 'mark')",
-)
+_BY_COMMIT = Touched(new="{0}._seq = :seq", old="c._seq_to = :seq AND c._seq < :seq")
 
 
 def project(connection: Connection, records: Records, mapping: Mapping, seq: int) -> None:
     """Bring what *mapping* says up to commit *seq*, for the records that it touched."""
-    run(Work(connection, records, mapping, _BY_COMMIT, {"seq": seq}))
+    if mapping.rules:
+        run(Work(connection, records, mapping, _BY_COMMIT, {"seq": seq}))
 
 
 def rebuild(
@@ -45,22 +41,24 @@ def rebuild(
 
     Without bounds: all of them. What they said before and say no longer is not taken back.
     """
-    signs = (("low", low, "{0}._key > :low"), ("high", high, "{0}._key <= :high"))
-    new = " AND ".join(sign for _, bound, sign in signs if bound is not None) or "true"
-    keys = "SELECT c._key FROM {current} AS c WHERE " + new.format("c")
-    values = {name: bound for name, bound, _ in signs if bound is not None}
-    run(Work(connection, records, mapping, Touched(new, "false", keys), {"seq": seq, **values}))
+    bounds = (("low", low, "{0}._key > :low"), ("high", high, "{0}._key <= :high"))
+    new = " AND ".join(sign for _, bound, sign in bounds if bound is not None) or "true"
+    values = {name: bound for name, bound, _ in bounds if bound is not None}
+    if mapping.rules:
+        run(Work(connection, records, mapping, Touched(new, "false"), {"seq": seq, **values}))
 
 
 def run(work: Work) -> None:
     """Entities, then relations; what rules that are read contradict is settled at once."""
-    rules = work.mapping.rules
-    if any(rule.each for rule in rules):
+    if any(rule.each for rule in work.mapping.rules):
         jsontext.prepare(work.script.connection)
-    conflicts = Conflicts(work.script) if rules and work.mapping.state == ACTIVE else None
-    for rule in rules:
+    conflicts = Conflicts(work.script) if work.mapping.state == ACTIVE else None
+    for rule in work.mapping.rules:
         work.script.values |= {"rule": rule.id, "type": rule.type}
         kind = entities if rule.kind == "entity" else relations
         keys = kind.project(work, rule)
         if conflicts:
             conflicts.settle(rule, keys)
+    if work.fresh:
+        work.script.measure("entity", "type", "key", "rule")
+        work.script.measure("relation", "rule", "record", "from_key", "to_key")

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from tidegate.store import jsontext
 from tidegate.store.mapping import Rule
-from tidegate.store.projecting import LIVE, Work
+from tidegate.store.projecting import Work
 from tidegate.store.records import ref_name
-from tidegate.store.sqltext import MANY
 
 
 def project(work: Work, rule: Rule) -> str:
     """Project a relation rule; returns a query of the keys that its relations begin at."""
-    new = _statements(work, rule, "{current}", f"{work.pieces['new']} AND {LIVE}")
-    old = _statements(work, rule, "{history}", work.pieces["old"])
+    new, old = (_statements(work, rule, table) for table in ("after", "before"))
     pieces = {**work.pieces, "new": new, "old": old}
-    # An array is said anew as a whole: its statements are numbered.
-    pieces["kept"] = "" if rule.each else work.filled(_STILL_SAID, pieces)
-    known = work.script.number(_KNOWN) > 0
-    if known:
-        work.script.run(_UNSAY, pieces)
-    if work.script.run(_SAY, pieces) >= MANY and not known:
-        work.script.measure("relation")
+    if not work.fresh:
+        # An array is said anew as a whole: its statements are numbered.
+        kept = "" if rule.each else work.filled(_STILL_SAID, pieces)
+        work.script.run(_UNSAY, {**pieces, "kept": kept})
+    work.script.run(_SAY + ("" if work.fresh else _AGAIN), pieces)
     for type_ in dict.fromkeys(type_ for _, type_ in rule.stubs):
         _stubs(work, rule, type_, pieces)
-    return f"SELECT from_key FROM ({new}) AS n UNION ALL SELECT from_key FROM ({old}) AS o"
+    return f"SELECT from_key FROM ({new}) AS n UNION SELECT from_key FROM ({old}) AS o"
 
 
 def _stubs(work: Work, rule: Rule, type_: str, pieces: dict[str, str]) -> None:
@@ -33,13 +29,14 @@ def _stubs(work: Work, rule: Rule, type_: str, pieces: dict[str, str]) -> None:
     for end in ends:
         filled = {**pieces, "end": end, "unmentioned": unmentioned}
         work.script.run(_MENTION, filled, type=type_)
-        work.script.run(_FORGET, filled, type=type_)
+        if not work.fresh:
+            work.script.run(_FORGET, filled, type=type_)
 
 
-def _statements(work: Work, rule: Rule, table: str, condition: str) -> str:
-    """A query of what the rows of *table* that meet *condition* state by *rule*."""
+def _statements(work: Work, rule: Rule, table: str) -> str:
+    """A query of what the rows of *table* state by *rule*."""
     start, end = (tuple(rule.says[name]["key"]) for name in ("from", "to"))
-    pieces = {"from": work.script.quote(ref_name(start)), "condition": condition}
+    pieces = {"from": work.script.quote(ref_name(start)), "table": work.pieces[table]}
     members = rule.says["qualifiers"].items()
     if rule.each:
         pieces["elements"] = work.json.elements(rule.each, "c")
@@ -50,15 +47,13 @@ def _statements(work: Work, rule: Rule, table: str, condition: str) -> str:
         values = [(name, work.json.value(column, "c")) for name, column in members]
     pieces["qualifiers"] = work.json.object(values) if values else work.json.nothing
     query = _STATED_BY_ELEMENTS if rule.each else _STATED_BY_ROWS
-    return work.filled(query.replace("{table}", table), pieces)
+    return work.filled(query, pieces)
 
-
-_KNOWN = "SELECT count(*) FROM (SELECT 1 FROM relation WHERE rule = :rule LIMIT 1) AS one"
 
 _STATED_BY_ROWS = """
 SELECT c._key AS record, 0 AS n, c.{from} AS from_key, {to} AS to_key,
   {qualifiers} AS qualifiers, c._valid AS valid
-FROM {table} AS c WHERE {condition} AND c.{from} IS NOT NULL AND {to} IS NOT NULL"""
+FROM {table} AS c WHERE c.{from} IS NOT NULL AND {to} IS NOT NULL"""
 
 _STATED_BY_ELEMENTS = """
 SELECT s.record, row_number() OVER (
@@ -67,18 +62,23 @@ SELECT s.record, row_number() OVER (
 FROM (SELECT c._key AS record, c.{from} AS from_key, {to} AS to_key,
         {qualifiers} AS qualifiers, c._valid AS valid
       FROM {table} AS c CROSS JOIN {elements}
-      WHERE {condition} AND c.{from} IS NOT NULL) AS s
+      WHERE c.{from} IS NOT NULL) AS s
 WHERE s.to_key IS NOT NULL"""
 
 _STILL_SAID = """
 AND NOT EXISTS (SELECT 1 FROM ({new}) AS s WHERE s.record = relation.record)"""
 
-_UNSAY = "DELETE FROM relation WHERE rule = :rule AND record IN ({keys}) {kept}"
+_UNSAY = """
+DELETE FROM relation WHERE rule = :rule
+  AND record IN (SELECT _key FROM {before} UNION SELECT _key FROM {after}) {kept}
+"""
 
 _SAY = """
 INSERT INTO relation (rule, record, n, from_key, to_key, qualifiers, outvoted, valid, seq)
 SELECT :rule, s.record, s.n, s.from_key, s.to_key, s.qualifiers, false, s.valid, :seq
-FROM ({new}) AS s WHERE true
+FROM ({new}) AS s WHERE true"""
+
+_AGAIN = """
 ON CONFLICT (rule, record, n) DO UPDATE SET from_key = excluded.from_key, to_key = excluded.to_key,
   qualifiers = excluded.qualifiers, valid = excluded.valid, seq = excluded.seq
 WHERE relation.from_key <> excluded.from_key OR relation.to_key <> excluded.to_key
@@ -94,5 +94,6 @@ ON CONFLICT (type, key, rule) DO NOTHING
 
 _FORGET = """
 DELETE FROM entity WHERE type = :type AND rule = :rule
-  AND key IN (SELECT s.{end} FROM ({old}) AS s) AND {unmentioned}
+  AND key IN (SELECT s.{end} FROM ({old}) AS s EXCEPT SELECT s.{end} FROM ({new}) AS s)
+  AND {unmentioned}
 """

@@ -87,8 +87,7 @@ def shadows(connection: Connection) -> Iterator[None]:
 def drawn(connection: Connection, rules: Rules, scope: Scope) -> Iterator[None]:
     """The shadows, with what *rules* draw from the records in *scope*."""
     records = records_of(connection, rules.stream, rules)
-    keys = "SELECT c._key FROM {current} AS c WHERE " + scope.shown.format("c")
-    touched = Touched(new=scope.shown, old="false", keys=keys)
+    touched = Touched(new=scope.shown, old="false")
     with shadows(connection):
         knowledge.run(Work(connection, records, rules, touched, {"seq": 0}))
         yield
