@@ -51,7 +51,7 @@ def check(look: Look, stream: str) -> Iterator[Violation]:
 
 
 def _problems(look: Look, stream: str, names: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """``(key, problem)`` of each record."""
+    """``(key, problem)`` of each record; marks are looked at when the records are in order."""
     for table in names.values():
         for row in spoiled(look, stream, table, _sample(look, table)):
             yield (
@@ -67,7 +67,8 @@ def _problems(look: Look, stream: str, names: dict[str, str]) -> Iterator[tuple[
     for query, problem in ORDER.items():
         for (key,) in look.rows(query, names, open=OPEN):
             yield key, problem
-    if marks_duplicates(look, stream):
+    in_order = all(of != stream for of, _ in look.spoiled)
+    if in_order and marks_duplicates(look, stream):
         for (key,) in look.rows(WRONG_MARKS, names):
             yield key, "is marked as a duplicate and is none, or the other way round."
 

@@ -175,7 +175,8 @@ WHERE r.stream = :stream AND NOT CASE r.kind
 
 _WRONG_KEYS = """
 SELECT e.key, e.record, c.{ref} FROM entity AS e JOIN {current} AS c ON c._key = e.record
-WHERE e.rule = :rule AND NOT e.stub AND c.{ref} IS DISTINCT FROM e.key
+WHERE e.rule = :rule AND NOT e.stub AND c._deleted = false AND c._duplicate = false
+  AND c.{ref} IS DISTINCT FROM e.key
 """
 
 _SPEAKS = """
