@@ -30,7 +30,7 @@ MIGRATIONS = Path(upgrade.__file__).parent / "migrations"
 KILLS = [
     "ALTER TABLE tidegate_head",  # nothing but a lock so far
     "CREATE TABLE entity",  # the old knowledge is dropped
-    "INSERT INTO rehash",  # fixed tables are new, the first stream's are old
+    "CREATE TEMPORARY TABLE computed",  # fixed tables are new, the first stream's are old
     "CREATE TABLE shop__lines__history",  # a table dropped, its rows in a temporary one
     "UPDATE tidegate_schema SET version_num='0003'",  # all but the version
 ]

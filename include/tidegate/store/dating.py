@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.pipeline.models import Stream
-from tidegate.store import frames, layouts
+from tidegate.store import cells, frames, layouts
 from tidegate.store.layouts import Layout
 from tidegate.store.records import current_name
 from tidegate.store.sqltext import Script
@@ -43,22 +42,11 @@ def fill(
     data = frames.columns_of(connection, stream)
     column = _column(connection, stream, dating)
     layout = Layout(tuple(data), same=False, valid=column, zone=dating["zone"])
-    wanted = [column for column in data if column.name == layout.valid]
+    inputs = [each for each in data if each.name == column]
     current = current_name(stream)
-    script = Script(connection, {})
+    script = Script(connection, {}, dict(values))
     for table, stamp in ((current, "_seq"), (f"{current}__history", "_seq_to")):
-        script.run(
-            "CREATE TEMPORARY TABLE dated (_key TEXT, _hash BIGINT, stamp BIGINT, at BIGINT)"
-        )
-        own = frames.own("_key", "_hash", stamp)
-        for page in frames.pages(connection, table, [*wanted, *own], where, values):
-            cells = [page.column(column.name).to_pylist() for column in own]
-            rows = zip(*cells, layout.moments(page).to_pylist(), strict=True)
-            names = ("key", "hash", "stamp", "at")
-            connection.execute(_INSERT, [dict(zip(names, row, strict=True)) for row in rows])
-        script.lead("dated", "_key")
-        script.run(_DATE, {"table": script.quote(table), "stamp": stamp})
-        script.run("DROP TABLE dated")
+        cells.compute(script, table, "_valid", inputs, layout.moments, stamp=stamp, where=where)
 
 
 def _redated(
@@ -73,14 +61,3 @@ def _column(connection: Connection, stream: str, dating: dict[str, str]) -> str 
     columns = frames.columns_of(connection, stream)
     temporal = {column.name for column in columns if column.type.name in TEMPORAL}
     return dating["valid"] if dating["valid"] in temporal else None
-
-
-_CREATE = "CREATE TEMPORARY TABLE dated (_key TEXT, _hash BIGINT, stamp BIGINT, at BIGINT)"
-
-_INSERT = sa.text("INSERT INTO dated VALUES (:key, :hash, :stamp, :at)")
-
-_DATE = """
-UPDATE {table} SET _valid = dated.at FROM dated
-WHERE dated._key = {table}._key AND dated._hash = {table}._hash
-  AND dated.stamp = {table}.{stamp} AND {table}._valid IS DISTINCT FROM dated.at
-"""

@@ -15,6 +15,7 @@ that is not what the source has now, the next read of the row makes a new versio
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +24,7 @@ from alembic import op
 from sqlalchemy.engine import Connection
 
 from tidegate.hashing import row_hashes
-from tidegate.store import frames
+from tidegate.store import cells, frames
 from tidegate.store.records import current_name
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import store_type
@@ -58,8 +59,9 @@ def _layouts(types: dict[str, str]) -> str:
 def _stream(connection: Connection, current: str, data: list[Column]) -> None:
     names = {"current": current, "history": f"{current}__history"}
     script = Script(connection, names, {"open": OPEN})
-    _hash(script, current, data, "_seq")
-    _hash(script, names["history"], data, "_seq_to")
+    inputs = [*data, *frames.own("_same", "_deleted")]
+    for table, stamp in ((current, "_seq"), (names["history"], "_seq_to")):
+        cells.compute(script, table, "_hash", inputs, partial(_hashes, data), stamp=stamp)
     _drop_refs(connection, current)
     for name in ("_first", "_valid"):
         op.add_column(current, sa.Column(name, sa.BigInteger))
@@ -77,23 +79,7 @@ def _stream(connection: Connection, current: str, data: list[Column]) -> None:
         script.run(f"DROP TABLE {table}")
 
 
-def _hash(script: Script, table: str, data: list[Column], stamp: str) -> None:
-    """Hash the rows of *table* anew; *stamp* tells the rows of a key apart."""
-    script.run("CREATE TEMPORARY TABLE rehash (_key TEXT, stamp BIGINT, _hash BIGINT)")
-    insert = sa.text("INSERT INTO rehash VALUES (:key, :stamp, :hash)")
-    own = frames.own("_same", "_deleted", "_key", stamp)
-    for page in frames.pages(script.connection, table, [*data, *own]):
-        cells = [page.column("_key"), page.column(stamp), _hashes(page, data)]
-        rows = zip(*(column.to_pylist() for column in cells), strict=True)
-        script.connection.execute(
-            insert, [{"key": key, "stamp": at, "hash": hash} for key, at, hash in rows]
-        )
-    script.lead("rehash", "_key")
-    script.run(_SET_HASH, {"table": script.quote(table), "stamp": stamp})
-    script.run("DROP TABLE rehash")
-
-
-def _hashes(page: pa.Table, data: list[Column]) -> pa.Array:
+def _hashes(data: list[Column], page: pa.Table) -> pa.Array:
     """Over the data, ``_same`` in rows that have it, and the tombstone mark."""
     names = [column.name for column in data]
     marked = pc.is_valid(page.column("_same"))
@@ -136,11 +122,6 @@ def _history(name: str, data: list[Column]) -> sa.Table:
 
 
 _REMEMBER = sa.text("UPDATE tidegate_stream SET layouts = :layouts WHERE name = :name")
-
-_SET_HASH = """
-UPDATE {table} SET _hash = rehash._hash FROM rehash
-WHERE rehash._key = {table}._key AND rehash.stamp = {table}.{stamp}
-"""
 
 # Neighbours of one content are one reign; all reigns of one content have its bounds.
 _REIGNS = """
