@@ -22,7 +22,7 @@ def row_texts(table: pa.Table, columns: Sequence[str]) -> pa.Array:
 
     if not columns:
         return pa.array([b""] * table.num_rows, pa.large_binary())
-    parts = []
+    parts: list[pa.ChunkedArray] = []
     for name in columns:
         cells = _as_binary(table.column(name))
         parts += [_openings(cells, b"," if parts else b""), pc.fill_null(cells, b"")]

@@ -15,7 +15,8 @@ from store import increments
 from store.increments import STREAM, Desk
 from store.test_loading import row, table
 from tidegate.errors import ConfigError
-from tidegate.pipeline.models import Load, Stream
+from tidegate.pipeline.meaning import Load
+from tidegate.pipeline.models import Stream
 from tidegate.store.records import current_name, plan, ref_name
 from tidegate.store.sqltext import quoted
 from tidegate.store.store import Store

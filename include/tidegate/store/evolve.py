@@ -177,8 +177,8 @@ def _table(connection: Connection, name: str, records: Records) -> sa.Table:
     past = name == records.history
     key = sa.Column("_key", text, nullable=False)
     until = [sa.Column("_seq_to", sa.BigInteger, nullable=False)] if past else []
-    filled = {} if past else {"postgresql_with": {"fillfactor": _FILLED}}
-    model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until, **filled)
+    filled = {"fillfactor": 100 if past else _FILLED}
+    model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until, postgresql_with=filled)
     if connection.dialect.name == "sqlite":
         model.append_constraint(sa.PrimaryKeyConstraint(*_KEYS[past]))
     return model

@@ -7,14 +7,9 @@ duplication and any split of the same reads ends in the same versions and the sa
 Tombstones are versions like any other. A version that comes late is kept: it goes into history
 with an empty reign, ``_seq = _seq_to``.
 
-Rows that ``drop_duplicates`` gave the same ``_same`` text are all kept; all but the one with the
-smallest key are marked ``_duplicate``. The mark is a function of the table's content, so it does
-not depend on how rows were cut into increments, and a duplicate comes back by itself when the row
-it repeated changes or goes. A record whose mark changes begins a new reign.
-
 Afterwards ``_action`` of the stage says what happened to each row: ``insert``, ``update``,
-``delete`` (a new version reigns), ``mark`` (a row added: only the mark changed), ``same`` (equal to
-what reigned), ``stale`` (older than what reigns now).
+``delete`` (a new version reigns), ``same`` (equal to what reigned), ``stale`` (older than what
+reigns now), ``mark`` (a row added by :mod:`tidegate.store.marks`).
 """
 
 from __future__ import annotations
@@ -25,15 +20,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tidegate.store import evolve, keytext, staging
+from tidegate.store import evolve, keytext, marks, staging
 from tidegate.store.records import Records
 from tidegate.store.sqltext import MANY, Script
 
 Pieces = Mapping[str, str]
 Fates = dict[str, int]
 """How many staged rows met which fate, by ``_action``."""
-TOUCHED = "_action IN ('insert', 'update', 'delete', 'mark')"
-"""Which rows of the stage name a record that is not as it was before this commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +62,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     repeated, fates = (_begin if empty else _go_on)(script, pieces, records)
     marked = hidden = 0
     if records.marks:
-        marked, hidden = _mark(script, pieces)
+        marked, hidden = marks.mark(script, pieces)
     merged = Merged(
         inserted=fates.get("insert", 0) - hidden,
         updated=fates.get("update", 0),
@@ -82,8 +75,6 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     )
     if merged.touched >= MANY:
         script.measure(records.current, "_key", "_seq", *records.refs)
-    if merged.touched and records.refs:
-        script.lead(records.stage, "_key")
     return merged
 
 
@@ -159,17 +150,6 @@ def _fold(script: Script, pieces: Pieces) -> int:
     repeated = script.run(_DROP_REPEATED, pieces)
     script.run(_OUTDO, pieces)
     return repeated
-
-
-def _mark(script: Script, pieces: Pieces) -> tuple[int, int]:
-    """Mark what repeats another record now, unmark what does not: ``(marked, hidden)``."""
-    script.run(_FIND_MARKS)
-    marked = 0
-    if script.run(_KEEP_MARKED, pieces):
-        marked = script.number(_COUNT_MARKED)
-    script.run(_MARK)
-    script.run(_FORGET_MARKS)
-    return marked, script.number(_COUNT_HIDDEN)
 
 
 _COUNT_SOME = "SELECT count(*) FROM (SELECT 1 FROM {current} LIMIT 1) AS one"
@@ -277,36 +257,4 @@ _UPSERT = """
 INSERT INTO {current} ({values}, _seq)
 SELECT {staged}, :seq FROM {stage} AS s WHERE s._action IN ('insert', 'update', 'delete')
 ON CONFLICT (_key) DO UPDATE SET {sets}, _seq = excluded._seq
-"""
-
-# What this commit wrote begins with its mark; the others begin a new reign with it.
-_FIND_MARKS = """
-INSERT INTO {stage} (_key, _action)
-SELECT _key, CASE WHEN _seq = :seq THEN 'begin' ELSE 'mark' END FROM (
-  SELECT _key, _seq, _duplicate, _deleted = false AND row_number() OVER (
-    PARTITION BY _same, _deleted ORDER BY length(_key), _key) > 1 AS again
-  FROM {current} WHERE _same IN (
-    SELECT _same FROM {stage} WHERE _action IN ('insert', 'update', 'delete')
-    UNION SELECT _same FROM {history} WHERE _seq_to = :seq)
-) AS ranked WHERE again <> _duplicate
-"""
-
-_KEEP_MARKED = """
-INSERT INTO {history} ({all}, _seq, _seq_to)
-SELECT {olds}, c._seq, :seq FROM {current} AS c
-JOIN {stage} AS s ON s._key = c._key WHERE s._action = 'mark'
-"""
-
-_MARK = """
-UPDATE {current} SET _duplicate = NOT _duplicate, _seq = :seq
-WHERE _key IN (SELECT _key FROM {stage} WHERE _action IN ('mark', 'begin'))
-"""
-
-_FORGET_MARKS = "DELETE FROM {stage} WHERE _action = 'begin'"
-
-_COUNT_MARKED = "SELECT count(*) FROM {stage} WHERE _action = 'mark'"
-
-_COUNT_HIDDEN = """
-SELECT count(*) FROM {stage} AS s JOIN {current} AS c ON c._key = s._key
-WHERE s._action = 'insert' AND c._duplicate
 """
