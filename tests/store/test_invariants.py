@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from store.faults import CURRENT, FAULTS, HISTORY, Broken, Expected
 from tidegate.errors import ConfigError, DataError
 from tidegate.model import Mode
 from tidegate.store import open_store
-from tidegate.store.invariants import INVARIANTS, MOST
+from tidegate.store.invariants import INVARIANTS
 from tidegate.store.store import Store
+from tidegate.store.violations import MOST
 
 
 @dataclass
@@ -178,6 +180,24 @@ def test_loads_raise_no_false_alarm(kingdom: Kingdom) -> None:
     assert failures == []
     assert checks > 1
     assert kingdom.store.verify() == []
+
+
+def test_a_load_that_another_one_did_meanwhile_is_no_commit(
+    postgres: services.Server, tmp_path: Path
+) -> None:
+    with open_store(postgres.fresh()) as store, ThreadPoolExecutor(2) as workers:
+        people = kingdoms.streams(store, tmp_path)[0]
+        staged = people.stage(kingdoms.rows(random.Random(1), people.name, 5))
+        with store._writing() as lock:
+            lock.exec_driver_sql("UPDATE tidegate_head SET seq = seq")
+            both = [workers.submit(store.load, staged, people.model) for _ in range(2)]
+            while Broken(store).one(_WAITING) < 2:
+                assert not any(one.done() for one in both)
+        assert sorted(one.result().repeated for one in both) == [False, True]
+        assert store.verify() == []
+
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])

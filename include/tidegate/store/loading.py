@@ -68,8 +68,11 @@ def load(database: Engine, todo: Load) -> Report:
                 staging.fill(connection, plan, _passed(todo, plan))
         if done is not None:
             return done
-        with connection.execution_options(reads=False).begin():
-            return _commit(connection, todo, plan)
+        with connection.execution_options(reads=False).begin() as transaction:
+            report = _commit(connection, todo, plan)
+            if report.repeated:  # somebody else loaded it meanwhile: this is no commit
+                transaction.rollback()
+            return report
 
 
 def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
