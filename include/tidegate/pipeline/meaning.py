@@ -123,7 +123,7 @@ class Load(Strict):
         entity = next(entity for entity in self.entities if entity.type == end)
         return End(type=entity.type, key=entity.key)
 
-    def keys(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def keyed(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """``(entity type, columns)`` of every key that is made of the row's columns."""
         for entity in self.entities:
             yield entity.type, entity.key

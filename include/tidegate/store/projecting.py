@@ -79,7 +79,8 @@ class Work:
         self.pieces |= {name: self.script.quote(table) for name, table in TABLES.items()}
         for name, query in (("after", after), ("before", before)):
             self.script.run("DROP TABLE IF EXISTS {" + name + "}", self.pieces)
-            self.script.run("CREATE TEMPORARY TABLE {" + name + "} AS " + query, self.pieces)
+            made = "CREATE TEMPORARY TABLE {" + name + "} AS {query}"
+            self.script.run(made, {**self.pieces, "query": query})
 
     def filled(self, query: str, pieces: Pieces[str, str]) -> str:
         """*query* with the tables' names and *pieces* in it."""

@@ -112,7 +112,7 @@ def plan(name: str, columns: Sequence[Column], stream: Stream, marks: bool) -> R
     kinds = {column.name: column.type.name for column in columns}
     known = set(kinds)
     refs: dict[str, tuple[str, ...]] = {}
-    for type_, key in stream.load.keys():
+    for type_, key in stream.load.keyed():
         _require(f"{name}: load: key of {type_}", key, known)
         refs[ref_name(key)] = key
         for column in key:
