@@ -119,13 +119,17 @@ def test_a_read_waits_for_its_commit_or_says_how_far_the_store_is(shop: Shop) ->
 
 def test_a_snapshot_does_not_move_while_others_load(shop: Shop) -> None:
     store = shop.store
-    shop.orders({"id": 1, "customer": "ann"})
-    with store._reading() as connection:
-        head = connection.exec_driver_sql("SELECT seq FROM tidegate_head").scalar()
-        shop.orders({"id": 1, "customer": "bob"})
-        again = connection.exec_driver_sql("SELECT seq FROM tidegate_head").scalar()
-        rows = connection.exec_driver_sql("SELECT customer FROM shop__orders").all()
-    assert (head, again, [tuple(row) for row in rows]) == (1, 1, [("ann",)])
+    shop.orders({"id": 1, "customer": "ann", "items": '[{"sku": "p1"}]'})
+    with store.snapshot(min_seq=1) as view:
+        shop.orders({"id": 1, "customer": "bob"}, {"id": 2, "customer": "ann"})
+        assert view.head().seq == 1
+        assert view.entity("Order", "2").exists is False
+        assert [edge.to_key for edge in view.neighbours("Customer", "ann").edges] == ["1"]
+        assert list(view.frame("shop.orders")["customer"]) == ["ann"]
+        assert len(view.changes().changes) == 1
+        with pytest.raises(UnavailableError, match="at commit 1 after 0 s"):
+            view.record("shop.orders", "1", min_seq=2)
+    assert store.entity("Order", "2").exists
 
 
 def test_history_tells_reigns_late_versions_and_runs(shop: Shop) -> None:

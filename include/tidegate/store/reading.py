@@ -1,4 +1,4 @@
-"""The reading API: what anybody may ask of the store. :class:`Reading` is the reader's half of it.
+"""The reading API: what anybody may ask of the store. :class:`Library` is the reader's half of it.
 
 Every read is of one commit, and its answer says which (``seq``). ``as_of_seq`` asks for an earlier
 commit, ``as_of`` for the one that was newest at a moment, ``valid`` for what was true in the world
@@ -49,12 +49,9 @@ WAIT_SECONDS = 30.0
 
 
 class Reading:
-    """Reads of a store that can open snapshots and transactions."""
+    """What can be asked, over connections that each see one commit."""
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        raise NotImplementedError
-
-    def _writing(self) -> AbstractContextManager[Connection]:
         raise NotImplementedError
 
     def head(self) -> Head:
@@ -67,19 +64,14 @@ class Reading:
         with self._reading() as connection:
             return asof.seq_at(connection, at)
 
-    def wait(self, min_seq: int, timeout: float = WAIT_SECONDS) -> Head:
-        """Wait until commit *min_seq* is there. Raises UnavailableError after *timeout* seconds."""
-        deadline = time.monotonic() + timeout
-        pause = 0.01
-        while (newest := self.head()).seq < min_seq:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise UnavailableError(
-                    f"min_seq: the store is at commit {newest.seq} after {timeout:g} s, "
-                    f"not at {min_seq} yet. Ask again later."
-                )
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, 0.25)
+    def wait(self, min_seq: int, timeout: float = 0) -> Head:
+        """The newest commit. Raises UnavailableError when it is before *min_seq*."""
+        newest = self.head()
+        if newest.seq < min_seq:
+            raise UnavailableError(
+                f"min_seq: the store is at commit {newest.seq} after {timeout:g} s, "
+                f"not at {min_seq} yet. Ask again later."
+            )
         return newest
 
     @contextmanager
@@ -239,6 +231,50 @@ class Reading:
             tables = versions.tables_of(connection, stream)
             return diff.diff(connection, tables, (first, last), cursor, limit, rows)
 
+    def subscriptions(self) -> list[Subscription]:
+        """Who reads the feed, the slowest first."""
+        with self._reading() as connection:
+            return subscriptions.every(connection)
+
+
+class Snapshot(Reading):
+    """Reads of one transaction: whatever is loaded meanwhile, all answers are of one commit.
+
+    For one thread, and for minutes at most: the database keeps what it shows.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        yield self._connection
+
+
+class Library(Reading):
+    """Reads of a store as it is at each call, snapshots of it, and the readers of its feed."""
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        raise NotImplementedError
+
+    @contextmanager
+    def snapshot(self, min_seq: int | None = None) -> Iterator[Snapshot]:
+        """Ask several things of one commit, over one connection."""
+        if min_seq is not None:
+            self.wait(min_seq)
+        with self._reading() as connection:
+            asof.head(connection)
+            yield Snapshot(connection)
+
+    def wait(self, min_seq: int, timeout: float = WAIT_SECONDS) -> Head:
+        """Wait until commit *min_seq* is there. Raises UnavailableError after *timeout* seconds."""
+        deadline = time.monotonic() + timeout
+        pause = 0.01
+        while self.head().seq < min_seq and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, 0.25)
+        return super().wait(min_seq, timeout)
+
     def subscribe(self, name: str, since: int | None = None) -> Subscription:
         """Let the store keep what *name* has not acknowledged; one that is there goes on."""
         with self._writing() as connection:
@@ -253,8 +289,3 @@ class Reading:
         """Forget *name*."""
         with self._writing() as connection:
             subscriptions.unsubscribe(connection, name)
-
-    def subscriptions(self) -> list[Subscription]:
-        """Who reads the feed, the slowest first."""
-        with self._reading() as connection:
-            return subscriptions.every(connection)

@@ -37,7 +37,7 @@ from tidegate.store import engine as engines
 from tidegate.store.derive import Step
 from tidegate.store.digest import Digest
 from tidegate.store.ledger import StreamState
-from tidegate.store.reading import Reading
+from tidegate.store.reading import Library
 from tidegate.store.records import current_name
 from tidegate.store.retention import Moved
 from tidegate.store.violations import Violation
@@ -63,7 +63,7 @@ class StreamStatus:
     seq: int | None
 
 
-class Store(Reading):
+class Store(Library):
     """A knowledge store. Opens one connection per operation; safe to share between threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
