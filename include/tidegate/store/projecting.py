@@ -62,7 +62,7 @@ class Work:
         self._look(touched.new.format("c"), touched.old)
 
     def _has_said(self) -> bool:
-        rules = ", ".join(str(rule.id) for rule in self.mapping.rules)
+        rules = ", ".join(str(rule.id) for rule in self.mapping.rules) or "NULL"
         types = {rule.type for rule in self.mapping.rules if rule.kind == "entity"}
         types |= {type_ for rule in self.mapping.rules for _, type_ in rule.stubs}
         pieces = {"rules": rules, "types": ", ".join(map(literal, sorted(types))) or "NULL"}
