@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from tidegate.pipeline.models import Stream
 from tidegate.store import dating, evolve, keytext, knowledge, ledger, mapping, vocabulary
 from tidegate.store.conflicts import Conflicts
+from tidegate.store.engine import make_room
 from tidegate.store.mapping import ACTIVE, BUILDING, OLD
 from tidegate.store.records import Records, current_name, ref_name
 from tidegate.store.sqltext import Script
@@ -67,6 +68,7 @@ def _wanted(connection: Connection, name: str, stream: Stream) -> bool:
 
 def _next(connection: Connection, name: str, stream: Stream, rows: int) -> Step | None:
     """The next commit of a derivation; None when another one has ended it meanwhile."""
+    make_room(connection)
     seq = ledger.next_seq(connection)
     words = vocabulary.learn(connection, stream.vocabulary)
     wanted = mapping.definition(stream, words)

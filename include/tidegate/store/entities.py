@@ -15,6 +15,7 @@ def project(work: Work, rule: Rule) -> str:
         **work.pieces,
         "ref": work.script.quote(ref_name(rule.key)),
         "order": _order(work),
+        "not_lower": _not_lower(work),
         "name": _name(work, rule),
         "attributes": _attributes(work, rule),
     }
@@ -35,9 +36,19 @@ def _order(work: Work) -> str:
         return ""
     cell = work.json.cell(work.mapping.cursor, "c")
     number = ""
-    if work.json.lite and kind in {"decimal", "numeric"}:
+    if work.json.lite and kind in jsontext.EXACT:
         number = f"CAST({cell} AS NUMERIC) DESC NULLS LAST, length({cell}) DESC, "
     return f"{number}{cell} DESC NULLS LAST, "
+
+
+def _not_lower(work: Work) -> str:
+    """Whether ``a``, a record as it is, speaks as well as ``b``, the same record as it was."""
+    kind = work.json.kinds.get(work.mapping.cursor)
+    if kind is None:
+        return "true"
+    now, then = (work.json.cell(work.mapping.cursor, alias) for alias in "ab")
+    number = "CAST({0} AS NUMERIC)" if work.json.lite and kind in jsontext.EXACT else "{0}"
+    return f"({now} = {then} OR {number.format(now)} > {number.format(then)})"
 
 
 def _name(work: Work, rule: Rule) -> str:
@@ -74,16 +85,18 @@ UNION SELECT c.{ref} FROM {before} AS c WHERE c.{ref} IS NOT NULL"""
 
 _SPOKEN = "SELECT {needed} FROM {after} AS c WHERE c.{ref} IS NOT NULL"
 
-# Beside the touched records, the one that spoke before; where that one was touched, all others.
+# Beside the touched records, the one that spoke before; where that one was touched and does not
+# speak as well as it did, all others.
 _OTHERS = """
 UNION ALL SELECT {needed} FROM ({touched}) AS t
   JOIN entity AS e ON e.type = :type AND e.key = t.{ref} AND e.rule = :rule
   JOIN {current} AS c ON c._key = e.record AND c.{ref} = e.key
-  WHERE {live} AND c._key NOT IN (SELECT _key FROM {after})
+  WHERE {live} AND e.record NOT IN (SELECT _key FROM {after})
 UNION ALL SELECT {needed} FROM {before} AS b
   JOIN entity AS e ON e.type = :type AND e.key = b.{ref} AND e.rule = :rule AND e.record = b._key
   JOIN {current} AS c ON c.{ref} = b.{ref}
-  WHERE {live} AND c._key NOT IN (SELECT _key FROM {after})"""
+  WHERE {live} AND c._key NOT IN (SELECT _key FROM {after}) AND NOT EXISTS (
+    SELECT 1 FROM {after} AS a WHERE a._key = b._key AND a.{ref} = b.{ref} AND {not_lower})"""
 
 _DESCRIBE = """
 INSERT INTO entity (type, key, rule, stub, name, attributes, record, valid, seq)

@@ -16,7 +16,8 @@ from tidegate.store.sqltext import quoted
 _MOST = 50
 """Members of one JSON object that each database's function takes: two arguments each, of 100."""
 
-_EXACT = frozenset({"decimal", "numeric"})
+EXACT = frozenset({"decimal", "numeric"})
+"""Types that SQLite keeps as text."""
 
 _DIGITS = """CASE WHEN typeof({cell}) = 'real' AND abs({cell}) < 9e999 THEN json(CASE
   WHEN CAST(printf('%!.15g', {cell}) AS REAL) = {cell} THEN printf('%!.15g', {cell})
@@ -112,7 +113,7 @@ class Json:
             return (
                 f"(SELECT coalesce(jsonb_agg({value} ORDER BY {order}), '[]') FROM ({rows}) AS d)"
             )
-        number = "CAST({0} AS NUMERIC), " if self.kinds.get(column) in _EXACT else ""
+        number = "CAST({0} AS NUMERIC), " if self.kinds.get(column) in EXACT else ""
         ordered = f"SELECT * FROM ({rows}) AS d ORDER BY {number.format(cell)}{cell}"
         return f"json((SELECT json_group_array({value}) FROM ({ordered}) AS d))"
 

@@ -15,7 +15,9 @@ def project(work: Work, rule: Rule) -> str:
     if not work.fresh:
         # An array is said anew as a whole: its statements are numbered.
         kept = "" if rule.each else work.filled(_STILL_SAID, pieces)
-        work.script.run(_UNSAY, {**pieces, "kept": kept})
+        pieces["unsaid"] = work.filled(_UNSAID, {**pieces, "kept": kept})
+        if work.script.number(_ANY_UNSAID, pieces):
+            work.script.run(_UNSAY, pieces)
     work.script.run(_SAY + ("" if work.fresh else _AGAIN), pieces)
     for type_ in dict.fromkeys(type_ for _, type_ in rule.stubs):
         _stubs(work, rule, type_, pieces)
@@ -65,13 +67,13 @@ FROM (SELECT c._key AS record, c.{from} AS from_key, {to} AS to_key,
       WHERE c.{from} IS NOT NULL) AS s
 WHERE s.to_key IS NOT NULL"""
 
-_STILL_SAID = """
-AND NOT EXISTS (SELECT 1 FROM ({new}) AS s WHERE s.record = relation.record)"""
+_UNSAID = "SELECT _key FROM {before} UNION SELECT _key FROM {after} {kept}"
 
-_UNSAY = """
-DELETE FROM relation WHERE rule = :rule
-  AND record IN (SELECT _key FROM {before} UNION SELECT _key FROM {after}) {kept}
-"""
+_STILL_SAID = "EXCEPT SELECT s.record FROM ({new}) AS s"
+
+_ANY_UNSAID = "SELECT count(*) FROM (SELECT 1 FROM ({unsaid}) AS u LIMIT 1) AS one"
+
+_UNSAY = "DELETE FROM relation WHERE rule = :rule AND record IN ({unsaid})"
 
 _SAY = """
 INSERT INTO relation (rule, record, n, from_key, to_key, qualifiers, outvoted, valid, seq)
