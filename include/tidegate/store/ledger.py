@@ -133,7 +133,7 @@ def note(connection: Connection, seq: int, stream: str, mode: str, batch: str) -
     """The ledger's line of a commit that loads nothing: what it does (*mode*), under which name."""
     values: dict[str, Any] = {
         "seq": seq, "stream": stream, "batch": batch, "run_id": "", "attempt": 1, "mode": mode,
-        "read": 0, "cleaned": "[]", "checks": "[]", "committed_at": committed_at(connection),
+        "read_number": 0, "cleaned": "[]", "checks": "[]", "committed_at": committed_at(connection),
     }  # fmt: skip
     connection.execute(sa.insert(run_table), {**values, **dict.fromkeys(COUNTS, 0)})
 
@@ -170,7 +170,7 @@ def record(connection: Connection, increment: Increment, report: Report) -> None
         "window_until": window.until if window else None,
         "watermark_before": watermark_text(increment.low),
         "watermark_after": watermark_text(report.watermark),
-        "read": increment.read, "cleaned": json.dumps(increment.cleaned),
+        "read_number": increment.read, "cleaned": json.dumps(increment.cleaned),
         "source_columns": _columns_text(increment),
         "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
         "committed_at": committed_at(connection),

@@ -113,7 +113,7 @@ WHERE seq < (SELECT max(seq) FROM tidegate_run)
 # A line that was lost has the time of the commit before it.
 _NOTE = """
 INSERT INTO tidegate_run
-  (seq, stream, batch, run_id, attempt, mode, read, {names}, cleaned, checks, committed_at)
+  (seq, stream, batch, run_id, attempt, mode, read_number, {names}, cleaned, checks, committed_at)
 WITH RECURSIVE number(seq) AS (
   SELECT 1 UNION ALL SELECT seq + 1 FROM number WHERE seq < (SELECT seq FROM tidegate_head))
 SELECT n.seq, '', 'lost-' || n.seq, '', 1, 'lost', 0, {zeros}, '[]', '[]', coalesce(

@@ -59,7 +59,7 @@ run_table = sa.Table(
     sa.Column("window_until", sa.Text),
     sa.Column("watermark_before", sa.Text),
     sa.Column("watermark_after", sa.Text),
-    sa.Column("read", sa.BigInteger, nullable=False),
+    sa.Column("read_number", sa.BigInteger, nullable=False),
     sa.Column("source_columns", sa.Text),
     *(sa.Column(name, sa.BigInteger, nullable=False) for name in COUNTS),
     sa.Column("cleaned", sa.Text, nullable=False),

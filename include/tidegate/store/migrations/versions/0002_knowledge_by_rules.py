@@ -37,7 +37,12 @@ def upgrade() -> None:
 
 
 def _ledger() -> None:
-    """Every commit gets its line, and no line is of an earlier time than the one before it."""
+    """Every commit gets its line, and no line is of an earlier time than the one before it.
+
+    A load writes its line by the columns' names. So what still runs an older program, which knows
+    nothing of versions, cannot commit any more.
+    """
+    op.execute("ALTER TABLE tidegate_run RENAME COLUMN read TO read_number")
     op.add_column(
         "tidegate_head", sa.Column("horizon", sa.BigInteger, nullable=False, server_default="0")
     )
@@ -115,8 +120,9 @@ def _knowledge() -> None:
 
 # A load that was found to be done already took a number and wrote no line.
 _FILL = """
-INSERT INTO tidegate_run (seq, stream, batch, run_id, attempt, mode, read, pulled, inserted,
-  updated, deleted, unchanged, stale, deduplicated, quarantined, cleaned, checks, committed_at)
+INSERT INTO tidegate_run (seq, stream, batch, run_id, attempt, mode, read_number, pulled,
+  inserted, updated, deleted, unchanged, stale, deduplicated, quarantined, cleaned, checks,
+  committed_at)
 WITH RECURSIVE numbers(seq) AS (
   SELECT 1 UNION ALL SELECT seq + 1 FROM numbers
   WHERE seq < (SELECT seq FROM tidegate_head))
