@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
@@ -53,14 +53,19 @@ def _examples(annotation: Any) -> list[Any]:
 def _at(model: type[BaseModel], where: Where) -> list[type[BaseModel]]:
     """The models that may stand at *where*, by the annotations on the way."""
     here: list[type[BaseModel]] = [model]
+    named = False
     for part in where:
         if isinstance(part, int):
+            continue
+        if named:  # a name that the user chose
+            named = False
             continue
         if here == [Step] and part in STEPS:
             here = [STEPS[part]]
             continue
         fields = [_keys(one)[part] for one in here if part in _keys(one)]
         here = [found for field in fields for found in _models(field.annotation)]
+        named = any(get_origin(field.annotation) is dict for field in fields)
     return here
 
 
