@@ -175,7 +175,7 @@ def build(server: services.Server, endpoint: Endpoint, chance: random.Random) ->
         )  # fmt: skip
     # One commit has no line: a load that was found to be done already took a number.
     missing = chance.randint(2, loads)
-    tables["tidegate_run"] = [_run(seq) for seq in range(1, loads + 1) if seq != missing]
+    tables["tidegate_run"] = [run_line(seq) for seq in range(1, loads + 1) if seq != missing]
     tables["tidegate_quarantine"] = [_held(key) for key in range(3)]
     tables["entity"] = [
         {
@@ -183,12 +183,13 @@ def build(server: services.Server, endpoint: Endpoint, chance: random.Random) ->
             "deleted": False, "seq_from": 1, "seq": 1,
         }
     ]  # fmt: skip
-    _insert(server, endpoint, tables)
+    insert(server, endpoint, tables)
     server.execute(endpoint, f"UPDATE tidegate_head SET seq = {loads}")
     return streams
 
 
-def _run(seq: int) -> Row:
+def run_line(seq: int) -> Row:
+    """A line of the old ledger."""
     counts = (
         "pulled", "inserted", "updated", "deleted", "unchanged", "stale", "deduplicated",
         "quarantined",
@@ -208,7 +209,8 @@ def _held(key: int) -> Row:
     }  # fmt: skip
 
 
-def _insert(server: services.Server, endpoint: Endpoint, tables: dict[str, list[Row]]) -> None:
+def insert(server: services.Server, endpoint: Endpoint, tables: dict[str, list[Row]]) -> None:
+    """Write rows as the old program wrote them."""
     lite = endpoint.kind == "sqlite"
     mark = "?" if lite else "%s"
     with server.engine(endpoint).begin() as connection:
