@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from store.deliveries import Delivery
 from tidegate.errors import ConfigError
@@ -30,8 +29,11 @@ def verdict(desk: Delivery, *rows: dict[str, Any]) -> str:
 
 def indexes(store: Store) -> set[str]:
     with store._reading() as connection:
-        found = sa.inspect(connection).get_indexes("entity")
-    return {str(one["name"]) for one in found if str(one["name"]).startswith("entity_value_")}
+        names = "SELECT indexname FROM pg_indexes"
+        if connection.dialect.name == "sqlite":
+            names = "SELECT name FROM sqlite_master WHERE type = 'index'"
+        found = set(connection.exec_driver_sql(names).scalars())
+    return {name for name in found if name.startswith("entity_value_")}
 
 
 def test_loads_go_on_with_the_first_mapping_and_say_that_it_is_outdated(
