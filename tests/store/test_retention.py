@@ -20,7 +20,7 @@ from store.deliveries import Delivery
 from tidegate import stage
 from tidegate.errors import MismatchError, TrimmedError
 from tidegate.pipeline.models import Keep
-from tidegate.store import retention
+from tidegate.store import invariants, retention
 from tidegate.store.store import Store
 
 TYPES = {
@@ -133,6 +133,8 @@ def test_archive_and_store_together_hold_what_the_store_held(
     assert {row["_seq_to"] for row in left} >= {5, 6}
     remains = things.store.digest()
     assert (remains.records, remains.entities) == (digest.records, digest.entities)
+    with things.store._reading() as connection:
+        assert invariants.check(connection) == []
     again = things.store.trim("shop.things", DAY, after(4))
     assert (again.history, len(files(archive))) == (0, -(-moved.history // 7))
 
