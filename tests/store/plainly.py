@@ -84,7 +84,7 @@ def _numbered(
     said: dict[tuple[Place, str], list[tuple[int, Relation]]] = defaultdict(list)
     for place, record, n, relation in found:
         said[place, record].append((n, relation))
-    numbered = {}
+    numbered: dict[tuple[Place, str, int], Relation] = {}
     for where, statements in said.items():
         assert sorted(n for n, _ in statements) == list(range(len(statements)))
         relations = [relation for _, relation in statements]
