@@ -181,7 +181,7 @@ def _since(connection: Connection, by: Speaking, row: Row, column: str, key: str
     cells = ", ".join(versions.name(one.name) for one in columns)
     query = (
         f"SELECT {cells} FROM {by.tables.history} WHERE _key = :key AND _seq < _seq_to "
-        f"AND _seq_to <= :seq AND {LIVE} ORDER BY _seq_to DESC"
+        f"AND +_seq_to <= :seq AND {LIVE} ORDER BY _seq_to DESC"
     )
     since = int(row["_seq"])
     values = {"key": row["_key"], "seq": since}

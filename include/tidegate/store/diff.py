@@ -27,13 +27,14 @@ def diff(
     found: list[Change] = []
     if tables.columns:
         columns = feed.paired(tables, rows)
+        keys = _TOUCHED.format(current=tables.current, history=tables.history)
+        if after is not None:
+            keys = f"SELECT _key FROM ({keys}) AS touched WHERE _key > :after"
         text = _DIFFER.format(
             columns=", ".join(["k._key", *list(feed.selected(columns))[1:]]),
-            current=tables.current,
-            history=tables.history,
-            before=_at(tables, first, "first"),
-            after=_at(tables, last, "last"),
-            behind="" if after is None else " AND _key > :after",
+            before=_at(tables, first, "first", keys),
+            after=_at(tables, last, "last", keys),
+            keys=keys,
         )
         bound = {"first": first.seq, "last": last.seq, "after": after, "limit": limit + 1}
         differing = versions.rows(connection, text, columns, bound)
@@ -44,20 +45,24 @@ def diff(
     return Changes(last.seq, tuple(found), place.text, more)
 
 
-def _at(tables: Tables, point: Point, side: str) -> str:
-    names = ["_key", "_hash", "_deleted", "_duplicate", *(c.name for c in tables.columns)]
-    text = versions.holding(tables, Point(point.seq, -1), names, LIVE)
+def _at(tables: Tables, point: Point, side: str, keys: str) -> str:
+    names = [*versions.OWN, *(column.name for column in tables.columns)]
+    text = versions.holding(
+        tables, Point(point.seq, -1), names, _AMONG.format(live=LIVE, keys=keys)
+    )
     return text.replace(":seq", f":{side}")
 
 
-_DIFFER = """
-SELECT {columns} FROM (
-  SELECT _key FROM (
+_AMONG = "{live} AND _key IN ({keys})"
+
+_TOUCHED = """
     SELECT _key FROM {current} WHERE _seq > :first AND _seq <= :last
     UNION SELECT _key FROM {history} WHERE _seq > :first AND _seq <= :last
-    UNION SELECT _key FROM {history} WHERE _seq_to > :first AND _seq_to <= :last
-  ) AS touched WHERE true{behind}
-) AS k
+    UNION SELECT _key FROM {history} WHERE _seq_to > :first AND _seq_to <= :last"""
+
+
+_DIFFER = """
+SELECT {columns} FROM ({keys}) AS k
 LEFT JOIN ({before}) AS b ON b._key = k._key
 LEFT JOIN ({after}) AS c ON c._key = k._key
 WHERE coalesce(b._hash, 0) <> coalesce(c._hash, 0) OR (b._hash IS NULL) <> (c._hash IS NULL)
