@@ -12,7 +12,8 @@ or file that is wrong becomes a DAG tagged ``broken`` that shows its message.
 """
 
 from tidegate.on_airflow.access import connection
-from tidegate.on_airflow.dags import INTERVALS, RETRIES, build_dags
+from tidegate.on_airflow.dags import INTERVALS, build_dags
+from tidegate.on_airflow.retries import RETRIES
 from tidegate.on_airflow.steps import StagedDataLink
 
 __all__ = ["INTERVALS", "RETRIES", "StagedDataLink", "build_dags", "connection"]

@@ -7,15 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import (
-    DAG,
-    CronDataIntervalTimetable,
-    ExceptionRetryPolicy,
-    Param,
-    RetryAction,
-    RetryRule,
-    task,
-)
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 
 from tidegate import describe, settings
 from tidegate.errors import ConfigError
@@ -23,16 +15,11 @@ from tidegate.fields import duration
 from tidegate.model import Mode
 from tidegate.on_airflow import steps, upkeep
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.retries import RETRIES
 from tidegate.path import Job
 from tidegate.pipeline.models import Source, Stream
 from tidegate.pipeline.reader import PipelineFile, read_all
 
-RETRIES = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(exception="tidegate.errors.UnavailableError", action=RetryAction.RETRY),
-        RetryRule(exception="tidegate.errors.TidegateError", action=RetryAction.FAIL),
-    ]
-)
 _MOMENT: Any = {"type": ["null", "string"], "format": "date-time", "section": "Window"}
 INTERVALS = {"hour": "0 * * * *", "day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
 

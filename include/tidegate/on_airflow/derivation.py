@@ -11,6 +11,7 @@ from tidegate import settings
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.retries import RETRIES
 from tidegate.path import Job
 from tidegate.pipeline.reader import read_all
 
@@ -45,7 +46,11 @@ def dag() -> DAG:
             )
         },
         doc_md=_DOC,
-        default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+        default_args={
+            "retries": 3,
+            "retry_delay": timedelta(seconds=30),
+            "retry_policy": RETRIES,
+        },
     ) as made:  # fmt: skip
 
         @task
