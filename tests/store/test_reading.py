@@ -150,6 +150,18 @@ def test_history_tells_reigns_late_versions_and_runs(shop: Shop) -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_what_reigned_at_a_commit_is_not_changed_by_what_was_read_late(shop: Shop) -> None:
+    for name, token in (("ann", 1), ("bob", 2), ("cem", 10), ("ann", 5)):
+        shop.orders({"id": 1, "customer": name, "_token": token})
+    for valid in (None, START + timedelta(days=1)):
+        told = [
+            shop.store.record("shop.orders", "1", as_of_seq=seq, valid=valid).version
+            for seq in (1, 2, 3, 4)
+        ]
+        names = [version.row["customer"] for version in told if version is not None]
+        assert names == ["ann", "bob", "cem", "cem"]
+
+
 def test_below_the_horizon_the_store_refuses(shop: Shop) -> None:
     store = shop.store
     for name in ("ann", "bob", "cem"):
