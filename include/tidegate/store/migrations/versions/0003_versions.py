@@ -6,8 +6,8 @@ of a key that are one by then become one: the widest bounds, one reign where the
 oldest token of a version is the oldest that is known. A reign begins where the one before it ended:
 old stores wrote the commit that last marked a row there.
 
-A row is hashed over all columns that its stream ever had, in the order in which they came. Where
-that is not what the source has now, the next read of the row makes a new version of it, once.
+A row is hashed over all columns that its stream ever had. Where those are not what the source has
+now, the next read of the row makes a new version of it, once.
 
 ``_valid`` stays empty: which column it comes from is in the pipeline file, not in the store.
 """
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.engine import Connection
 
-from tidegate.hashing import row_hashes
+from tidegate.hashing import content_hashes
 from tidegate.store import cells, frames
 from tidegate.store.records import current_name
 from tidegate.store.sqltext import Script
@@ -59,6 +59,8 @@ def _layouts(types: dict[str, str]) -> str:
 def _stream(connection: Connection, current: str, data: list[Column]) -> None:
     names = {"current": current, "history": f"{current}__history"}
     script = Script(connection, names, {"open": OPEN})
+    if connection.dialect.name == "postgresql":  # before every row is written once more
+        script.run("ALTER TABLE {current} SET (fillfactor = 50)")
     inputs = [*data, *frames.own("_same", "_deleted")]
     for table, stamp in ((current, "_seq"), (names["history"], "_seq_to")):
         cells.compute(script, table, "_hash", inputs, partial(_hashes, data), stamp=stamp)
@@ -83,10 +85,10 @@ def _hashes(data: list[Column], page: pa.Table) -> pa.Array:
     """Over the data, ``_same`` in rows that have it, and the tombstone mark."""
     names = [column.name for column in data]
     marked = pc.is_valid(page.column("_same"))
-    plain = row_hashes(page, [*names, "_deleted"])
+    plain = content_hashes(page, [*names, "_deleted"])
     if not pc.any(marked).as_py():
         return plain
-    return pc.if_else(marked, row_hashes(page, [*names, "_same", "_deleted"]), plain)
+    return pc.if_else(marked, content_hashes(page, [*names, "_same", "_deleted"]), plain)
 
 
 def _drop_refs(connection: Connection, table: str) -> None:
