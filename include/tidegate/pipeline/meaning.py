@@ -62,7 +62,9 @@ class Relation(Strict):
     from_: str | End = Field(alias="from", description="an entity type above, or {type, key}")
     to: str | End = Field(description="an entity type above, or {type, key}")
     each: ColumnName | None = Field(
-        None, description="a JSON column that holds an array: one relation for each element"
+        None,
+        description="a JSON column that holds an array: one relation for each element; a cell that "
+        "holds no array states none",
     )
     qualifiers: Named = Field(
         (), description="what is said of the relation itself: columns (with 'each': members of "
