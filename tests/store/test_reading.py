@@ -250,6 +250,20 @@ def test_why_names_the_record_the_run_and_since_when(shop: Shop) -> None:
     assert store.why("Customer", "bob").tellings == ()
 
 
+def test_a_value_holds_since_it_was_last_said_of_this_entity_without_a_break(shop: Shop) -> None:
+    store = shop.store
+    for row in (
+        {"customer": "ann", "city": "Rome"}, {"customer": "ann", "city": "Rome", "gone": True},
+        {"customer": "ann", "city": "Rome"}, {"customer": "ann", "city": "Rome", "total": 1},
+    ):  # fmt: skip
+        shop.orders({"id": 1, **row})
+    (told,) = store.why("Customer", "ann", "city").tellings
+    assert told.since == 3, "it was deleted at 2"
+    shop.orders({"id": 1, "customer": "bob", "city": "Rome"})
+    (told,) = store.why("Customer", "bob", "city").tellings
+    assert told.since == 5, "it was ann's before"
+
+
 def test_conflicts_list_all_that_is_told_winners_first(shop: Shop) -> None:
     store = shop.store
     shop.people({"name": "ann", "city": "Oslo"}, {"name": "bob", "city": "Rome"})
@@ -286,6 +300,7 @@ def test_entities_are_found_by_the_value_they_show(shop: Shop) -> None:
     assert keys("Customer", "rank", 2) == keys("Customer", "rank", "2") == ["bob"]
     assert keys("Order", "total", Decimal("1.1")) == keys("Order", "total", "1.10") == ["1", "3"]
     assert keys("Customer", "totals", Decimal("1.10")) == ["ann", "bob"]
+    assert store.entity("Customer", "bob").attributes["totals"] == [Decimal("1.10"), Decimal(2)]
     assert keys("Customer", "last", START) == ["ann", "bob"]
     assert keys("Customer", "city", "Paris") == []
     assert not store.find("Order", "total", "1.10", limit=1).complete
