@@ -42,13 +42,24 @@ def _openings(cells: pa.ChunkedArray, comma: bytes) -> pa.ChunkedArray:
     return pc.take(pa.array(texts, pa.large_binary()), places)
 
 
-def row_hashes(table: pa.Table, columns: Sequence[str]) -> pa.Array:
-    """int64, one per row."""
+def content_hashes(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """Row hashes that the columns' names are part of, their order is not.
+
+    The same cells below other names, after a column was renamed, are another content.
+    """
+    names = sorted(columns)
+    texts = b"".join(b"%d:%s" % (len(name), name) for name in map(str.encode, names))
+    return row_hashes(table, names, hashlib.blake2b(texts, digest_size=16).digest())
+
+
+def row_hashes(table: pa.Table, columns: Sequence[str], kind: bytes = b"") -> pa.Array:
+    """int64, one per row; equal rows of another *kind* (at most 16 octets) have other hashes."""
     import pyarrow as pa
 
     blake2b = hashlib.blake2b
     digests = [
-        blake2b(text, digest_size=8).digest() for text in row_texts(table, columns).to_pylist()
+        blake2b(text, digest_size=8, person=kind).digest()
+        for text in row_texts(table, columns).to_pylist()
     ]
     return pa.Array.from_buffers(pa.int64(), len(digests), [None, pa.py_buffer(b"".join(digests))])
 

@@ -1,7 +1,7 @@
 """How a stream's rows are hashed and dated; every way they ever were, so that it can be done again.
 
-A row's content hash covers the columns that its stream had when the row was loaded, in the order of
-then. A store that remembers those lists can tell, years later, whether a row is still what was
+A row's content hash covers the columns that its stream had when the row was loaded, and their
+names. A store that remembers those lists can tell, years later, whether a row is still what was
 loaded (:mod:`tidegate.store.bookkeeping`).
 """
 
@@ -52,7 +52,7 @@ class Layout:
         """The content hash of each row of *page*, which has ``_deleted`` (and ``_same``) too."""
         same = ["_same"] if self.same else []
         names = [*(column.name for column in self.columns), *same, "_deleted"]
-        return hashing.row_hashes(page, names)
+        return hashing.content_hashes(page, names)
 
     def moments(self, page: pa.Table) -> pa.ChunkedArray:
         """Since when each row holds, µs since 1970 UTC; NULL where nothing says so."""
