@@ -12,10 +12,11 @@ from sqlalchemy.schema import CreateTable
 
 from tidegate.errors import ConfigError
 from tidegate.store import views
-from tidegate.store.records import LONGEST, Records, index_name
+from tidegate.store.records import LONGEST, RESERVED, Records, index_name
 from tidegate.store.tables import store_type, stream_table, text
 from tidegate.types import ColumnType
 
+_SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _INTEGERS = ("int16", "int32", "int64")
 
 
@@ -24,10 +25,8 @@ def ensure(connection: Connection, records: Records) -> Records:
 
     New tables have no indexes yet; :func:`index` follows when the rows are in.
 
-    Raises ConfigError when a column's type changed to one that cannot hold what is stored, or its
-    name is longer than the database's names are.
+    Raises ConfigError when a column's type changed to one that cannot hold what is stored.
     """
-    _require_short(connection, records)
     inspector = sa.inspect(connection)
     there: list[str] = []
     if inspector.has_table(records.current):
@@ -43,14 +42,29 @@ def ensure(connection: Connection, records: Records) -> Records:
     return replace(records, gone=tuple(name for name in there if name not in kept))
 
 
-def _require_short(connection: Connection, records: Records) -> None:
-    """PostgreSQL cuts long names, and would miss the column at the next load."""
+def require_names(connection: Connection, records: Records) -> None:
+    """Raise ConfigError for a data column that the database would cut, or take for another one."""
+    known = dict.fromkeys([*RESERVED, *_remembered(connection, records)])
+    folded = {_folded(name): name for name in known}
     for column in records.data:
-        if connection.dialect.name == "postgresql" and len(column.name.encode()) > LONGEST:
+        name, problem = column.name, ""
+        if connection.dialect.name == "postgresql":
+            if len(name.encode()) > LONGEST:
+                problem = f"has more than {LONGEST} octets, which PostgreSQL cuts"
+            elif name in _SYSTEM:
+                problem = "has the name of a column that PostgreSQL gives every table"
+        elif (twin := folded.setdefault(_folded(name), name)) != name:
+            problem = f"and {twin!r} are one to SQLite, which ignores case"
+        if problem:
             raise ConfigError(
-                f"{records.stream}: column {column.name!r} has more than {LONGEST} octets, which "
-                "PostgreSQL cuts. Give it a shorter name with the cleaning step 'rename'."
+                f"{records.stream}: column {name!r} {problem}. "
+                "Give it another name with the cleaning step 'rename'."
             )
+
+
+def _folded(name: str) -> bytes:
+    """*name* as SQLite compares names: it knows the case of ASCII letters only."""
+    return name.encode().lower()
 
 
 def _extend(

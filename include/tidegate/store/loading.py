@@ -64,6 +64,7 @@ def load(database: Engine, todo: Load) -> Report:
         with connection.execution_options(reads=True).begin():
             done = ledger.find(connection, increment)
             if done is None:
+                evolve.require_names(connection, plan)
                 staging.create(connection, plan)
                 staging.fill(connection, plan, _passed(todo, plan))
         if done is not None:

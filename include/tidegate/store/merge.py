@@ -94,7 +94,7 @@ def _pieces(script: Script, records: Records) -> Pieces:
     if not records.marks:
         sets.append("_duplicate = false")
     return {
-        "row": "rowid" if dialect == "sqlite" else "ctid",
+        "row": "_rowid_" if dialect == "sqlite" else "ctid",
         "values": script.columns(values),
         "staged": ", ".join([*cells, script.columns(own, "s."), *keys]),
         "all": script.columns(everything),
