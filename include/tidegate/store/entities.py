@@ -19,14 +19,30 @@ def project(work: Work, rule: Rule) -> str:
         "name": _name(work, rule),
         "attributes": _attributes(work, rule),
     }
-    touched = work.filled(_TOUCHED, pieces)
-    needed = ["_key", "_valid", ref_name(rule.key), *work.columns(rule)]
-    pieces |= {"touched": touched, "needed": work.script.columns(needed, "c.")}
-    pieces["spoken"] = work.filled(_SPOKEN if work.fresh else _SPOKEN + _OTHERS, pieces)
+    pieces["touched"] = work.filled(_TOUCHED, pieces)
+    pieces["needed"] = work.script.columns(
+        ["_key", "_valid", ref_name(rule.key), *work.columns(rule)], "c."
+    )
+    others = not work.fresh and _others(work, pieces)
+    pieces["spoken"] = work.filled(_SPOKEN + (_BESIDE if others else ""), pieces)
     if not work.fresh:
         work.script.run(_VANISH, pieces)
     work.script.run(_DESCRIBE + ("" if work.fresh else _AGAIN), pieces)
-    return touched
+    return pieces["touched"]
+
+
+def _others(work: Work, pieces: dict[str, str]) -> bool:
+    """Whether there are other records than the touched ones that may speak; lists them.
+
+    Those are the ones that spoke before; where that one was touched and does not speak as well as
+    it did, all the others.
+    """
+    pieces["still"] = work.filled(_STILL, pieces)
+    work.empty("others", "_key")
+    found = work.script.run(_SPOKE, pieces)
+    if work.script.number(_FALLEN, pieces):
+        found += work.script.run(_ANYBODY, pieces)
+    return found > 0
 
 
 def _order(work: Work) -> str:
@@ -85,18 +101,30 @@ UNION SELECT c.{ref} FROM {before} AS c WHERE c.{ref} IS NOT NULL"""
 
 _SPOKEN = "SELECT {needed} FROM {after} AS c WHERE c.{ref} IS NOT NULL"
 
-# Beside the touched records, the one that spoke before; where that one was touched and does not
-# speak as well as it did, all others.
-_OTHERS = """
-UNION ALL SELECT {needed} FROM ({touched}) AS t
+_BESIDE = """
+UNION ALL SELECT {needed} FROM {others} AS o JOIN {current} AS c ON c._key = o._key
+  WHERE {live} AND c.{ref} IS NOT NULL"""
+
+_SPOKE = """
+INSERT INTO {others} SELECT e.record FROM ({touched}) AS t
   JOIN entity AS e ON e.type = :type AND e.key = t.{ref} AND e.rule = :rule
-  JOIN {current} AS c ON c._key = e.record AND c.{ref} = e.key
-  WHERE {live} AND e.record NOT IN (SELECT _key FROM {after})
-UNION ALL SELECT {needed} FROM {before} AS b
+  WHERE NOT EXISTS (SELECT 1 FROM {after} AS a WHERE a._key = e.record)
+"""
+
+_STILL = """
+EXISTS (SELECT 1 FROM {after} AS a WHERE a._key = b._key AND a.{ref} = b.{ref} AND {not_lower})"""
+
+_FALLEN = """
+SELECT count(*) FROM (
+  SELECT 1 FROM {before} AS b WHERE b.{ref} IS NOT NULL AND NOT {still} LIMIT 1) AS one
+"""
+
+_ANYBODY = """
+INSERT INTO {others} SELECT c._key FROM {before} AS b
   JOIN entity AS e ON e.type = :type AND e.key = b.{ref} AND e.rule = :rule AND e.record = b._key
   JOIN {current} AS c ON c.{ref} = b.{ref}
-  WHERE {live} AND c._key NOT IN (SELECT _key FROM {after}) AND NOT EXISTS (
-    SELECT 1 FROM {after} AS a WHERE a._key = b._key AND a.{ref} = b.{ref} AND {not_lower})"""
+  WHERE {live} AND NOT {still} AND NOT EXISTS (SELECT 1 FROM {after} AS a WHERE a._key = c._key)
+"""
 
 _DESCRIBE = """
 INSERT INTO entity (type, key, rule, stub, name, attributes, record, valid, seq)

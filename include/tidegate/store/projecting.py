@@ -19,7 +19,7 @@ from tidegate.store.tables import stream_table
 from tidegate.types import ColumnType
 
 LIVE = "c._deleted = false AND c._duplicate = false"
-TABLES = {"after": "tidegate_after", "before": "tidegate_before"}
+TABLES = {name: f"tidegate_{name}" for name in ("after", "before", "others")}
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,16 @@ class Work:
             return
         self.pieces |= {name: self.script.quote(table) for name, table in TABLES.items()}
         for name, query in (("after", after), ("before", before)):
-            self.script.run("DROP TABLE IF EXISTS {" + name + "}", self.pieces)
-            made = "CREATE TEMPORARY TABLE {" + name + "} AS {query}"
-            self.script.run(made, {**self.pieces, "query": query})
+            self._make(name, f"AS {query}")
+        self.script.lead(TABLES["after"], "_key")
+
+    def empty(self, name: str, column: str) -> None:
+        """Make the table ``{name}`` anew, with nothing in its one column."""
+        self._make(name, f"({column} TEXT)")
+
+    def _make(self, name: str, how: str) -> None:
+        self.script.run("DROP TABLE IF EXISTS {" + name + "}", self.pieces)
+        self.script.run("CREATE TEMPORARY TABLE {" + name + "} " + how, self.pieces)
 
     def filled(self, query: str, pieces: Pieces[str, str]) -> str:
         """*query* with the tables' names and *pieces* in it."""
