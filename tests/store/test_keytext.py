@@ -21,10 +21,13 @@ TEXTS: list[tuple[str, Any, str]] = [
     ("int16", -5, "-5"),
     ("int32", 7, "7"),
     ("int64", 2**53 + 1, "9007199254740993"),
-    ("decimal(12,2)", Decimal("1.10"), "1.10"),
+    ("decimal(12,2)", Decimal("1.10"), "1.1"),
     ("decimal(38,9)", Decimal("0.000000001"), "0.000000001"),
-    ("decimal(76,20)", Decimal("-1.10000000000000000000"), "-1.10000000000000000000"),
+    ("decimal(76,20)", Decimal("-1.10000000000000000000"), "-1.1"),
+    ("decimal(12,2)", Decimal("-100.00"), "-100"),
+    ("decimal(12,0)", Decimal(100), "100"),
     ("numeric", "12345678901234567890.5", "12345678901234567890.5"),
+    ("numeric", "0.00", "0"),
     ("string", "00501", "00501"),
     ("string", "a|b\\c :d", "a|b\\c :d"),
     ("string", "", ""),
@@ -52,6 +55,21 @@ def test_a_key_of_one_column_is_its_text(store: Store, tmp_path: Path) -> None:
     delivery.load([{"id": 1} | values, {"id": 2}])
     for name, (kind, _, text) in zip(columns, TEXTS, strict=True):
         assert keys(store, "one", name) == [text, None], kind
+
+
+def test_a_key_stays_what_it_was_when_its_column_becomes_wider(
+    store: Store, tmp_path: Path
+) -> None:
+    load = {"entities": [{"type": "T", "key": "n"}]}
+    widths: list[tuple[str, Any]] = [
+        ("decimal(5,1)", Decimal("1.5")), ("decimal(9,3)", Decimal("1.5")), ("numeric", "1.50")
+    ]  # fmt: skip
+    for number, (kind, value) in enumerate(widths):
+        columns = {"id": "int64", "n": kind}
+        delivery = Delivery(store, tmp_path, "shop.wide", columns, {"load": load})
+        delivery.load([{"id": number, "n": value}])
+        assert keys(store, "wide", "n") == ["1.5"] * (number + 1)
+    assert store.verify() == []
 
 
 def test_a_key_of_several_columns_escapes_what_joins_them(store: Store, tmp_path: Path) -> None:

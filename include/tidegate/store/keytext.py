@@ -1,7 +1,8 @@
 r"""An entity's key as text, in SQL: the same text on both databases.
 
 One column: its text. Several: their texts joined with ``|``, ``\`` and ``|`` escaped. NULL when any
-of them is NULL. Octets are written in hexadecimal, times with all six digits.
+of them is NULL. Octets are written in hexadecimal, times with all six digits, exact numbers without
+zeros at the end: their column may become wider.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from tidegate.store.sqltext import quoted
 from tidegate.types import Column
 
 _POSTGRES = {
+    **dict.fromkeys(("decimal", "numeric"), "trim_scale(CAST({cell} AS numeric))\\:\\:text"),
     "time": "to_char({cell}, 'HH24:MI:SS.US')",
     "datetime": "to_char({cell}, 'YYYY-MM-DD HH24:MI:SS.US')",
     "timestamp": "to_char({cell} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || 'Z'",
     "bytes": "encode({cell}, 'hex')",
     "string": "{cell}",
 }
+_TRIMMED = "CASE WHEN instr({cell}, '.') > 0 THEN rtrim(rtrim({cell}, '0'), '.') ELSE {cell} END"
 _SQLITE = {
+    **dict.fromkeys(("decimal", "numeric"), _TRIMMED),
     "bool": "CASE {cell} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END",
     "bytes": "CASE WHEN {cell} IS NOT NULL THEN lower(hex({cell})) END",
     "int16": "CAST({cell} AS TEXT)",
