@@ -47,9 +47,9 @@ def _verify(options: Any) -> int:
         table(["invariant", "stream", "object", "problem"], rows)
     for invariant in sorted(INVARIANTS, key=lambda one: one.id):
         count = sum(one.invariant == invariant.id for one in found)
-        print(f"{invariant.id} {invariant.meaning}: {f'{count:,} violations' if count else 'yes'}")
+        print(f"{invariant.id} {invariant.meaning}: {f'violated {count:,} ×' if count else 'yes'}")
     for remark in remarks:
         print(remark)
     if options.repair and found:
-        print(f"{len(left):,} violations are left." if left else "All of them are repaired.")
+        print(f"Left after the repair: {len(left):,}" if left else "All of it is repaired.")
     return NO if left else DONE

@@ -104,7 +104,7 @@ def _verify(sample: int | None, *, repair: bool) -> dict[str, int]:
         some = "\n".join(str(violation) for violation in left[:_SHOWN])
         more = f"\nand {len(left) - _SHOWN:,} more, see the log" if len(left) > _SHOWN else ""
         raise DataError(
-            f"the store is not in order, {len(left):,} things are wrong:\n{some}{more}\n"
+            f"the store is not in order, violations: {len(left):,}\n{some}{more}\n"
             + ("Repairing did not help." if repair else f"Trigger {ID} with 'Repair' to mend them.")
         )
     return counts

@@ -103,7 +103,10 @@ def check_votes(look: Look, stream: str) -> Iterator[Violation]:
             ids = ", ".join(str(rule.id) for rule in chosen) or "NULL"
             query = template.replace("{stored}", where).replace("{rules}", ids)
             connection.exec_driver_sql(query)
-        Conflicts(Script(connection, {}, {})).settle_all([*shared, *single])
+        script = Script(connection, {}, {})
+        for table in ("entity", "relation"):
+            script.measure(table)
+        Conflicts(script).settle_all([*shared, *single])
         found = [
             (rule, key)
             for rule in mine
@@ -196,34 +199,41 @@ _PROBLEMS = {
 }
 
 _ENTITY_ROWS = """
-SELECT coalesce(t.key, d.key), CASE
-  WHEN t.key IS NULL THEN 'missing' WHEN d.key IS NULL THEN 'extra'
-  WHEN t.record IS DISTINCT FROM d.record THEN 'is not described by the record that speaks for it.'
-  WHEN t.name IS DISTINCT FROM d.name THEN 'has another name than its records say.'
-  WHEN t.valid IS DISTINCT FROM d.valid THEN 'has another valid time than its record.'
-  ELSE 'has other attributes than its records say.' END, coalesce(d.record, t.record), t.record
-FROM (SELECT * FROM {stored}.entity AS x WHERE rule = :rule AND NOT stub AND {scope}) AS t
-FULL JOIN (SELECT * FROM {said}.entity AS x WHERE rule = :rule AND NOT stub AND {scope}) AS d
-  ON d.type = t.type AND d.key = t.key
-WHERE t.key IS NULL OR d.key IS NULL
-  OR t.record IS DISTINCT FROM d.record OR t.name IS DISTINCT FROM d.name
-  OR t.valid IS DISTINCT FROM d.valid OR t.attributes IS DISTINCT FROM d.attributes
+SELECT x.key, CASE
+  WHEN d.key IS NULL THEN 'extra'
+  WHEN x.record IS DISTINCT FROM d.record THEN 'is not described by the record that speaks for it.'
+  WHEN x.name IS DISTINCT FROM d.name THEN 'has another name than its records say.'
+  WHEN x.valid IS DISTINCT FROM d.valid THEN 'has another valid time than its record.'
+  ELSE 'has other attributes than its records say.' END, d.record, x.record
+FROM {stored}.entity AS x LEFT JOIN {said}.entity AS d
+  ON d.type = x.type AND d.key = x.key AND d.rule = x.rule
+WHERE x.rule = :rule AND x.stub = false AND {scope} AND (d.key IS NULL
+  OR x.record IS DISTINCT FROM d.record OR x.name IS DISTINCT FROM d.name
+  OR x.valid IS DISTINCT FROM d.valid OR x.attributes IS DISTINCT FROM d.attributes)
+UNION ALL SELECT x.key, 'missing', x.record, NULL FROM {said}.entity AS x
+WHERE x.rule = :rule AND x.stub = false AND {scope} AND NOT EXISTS (
+  SELECT 1 FROM {stored}.entity AS t
+  WHERE t.type = x.type AND t.key = x.key AND t.rule = x.rule AND t.stub = false)
 """
 
 _RELATION_ROWS = """
-SELECT coalesce(t.record, d.record), min(CASE
-  WHEN t.record IS NULL THEN 'missing' WHEN d.record IS NULL THEN 'extra'
-  WHEN t.valid IS DISTINCT FROM d.valid THEN 'has another valid time than the record.'
-  WHEN t.qualifiers IS DISTINCT FROM d.qualifiers
-    THEN 'has other qualifiers than the record says.'
-  ELSE 'connects others than the record says.' END), min(d.record), min(t.record)
-FROM (SELECT * FROM {stored}.relation AS x WHERE rule = :rule AND {scope}) AS t
-FULL JOIN (SELECT * FROM {said}.relation AS x WHERE rule = :rule AND {scope}) AS d
-  ON d.record = t.record AND d.n = t.n
-WHERE t.record IS NULL OR d.record IS NULL
-  OR t.from_key <> d.from_key OR t.to_key <> d.to_key
-  OR t.valid IS DISTINCT FROM d.valid OR t.qualifiers IS DISTINCT FROM d.qualifiers
-GROUP BY coalesce(t.record, d.record)
+SELECT record, min(problem), record, record FROM (
+  SELECT x.record, CASE
+    WHEN d.record IS NULL THEN 'extra'
+    WHEN x.valid IS DISTINCT FROM d.valid THEN 'has another valid time than the record.'
+    WHEN x.qualifiers IS DISTINCT FROM d.qualifiers
+      THEN 'has other qualifiers than the record says.'
+    ELSE 'connects others than the record says.' END AS problem
+  FROM {stored}.relation AS x LEFT JOIN {said}.relation AS d
+    ON d.rule = x.rule AND d.record = x.record AND d.n = x.n
+  WHERE x.rule = :rule AND {scope} AND (d.record IS NULL
+    OR x.from_key <> d.from_key OR x.to_key <> d.to_key
+    OR x.valid IS DISTINCT FROM d.valid OR x.qualifiers IS DISTINCT FROM d.qualifiers)
+  UNION ALL SELECT x.record, 'missing' FROM {said}.relation AS x
+  WHERE x.rule = :rule AND {scope} AND NOT EXISTS (
+    SELECT 1 FROM {stored}.relation AS t
+    WHERE t.rule = x.rule AND t.record = x.record AND t.n = x.n)
+) AS differing GROUP BY record
 """
 
 _COPY_ENTITIES = """

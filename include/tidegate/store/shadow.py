@@ -21,7 +21,7 @@ from tidegate.store.mapping import Mapping as Rules
 from tidegate.store.mapping import Rule
 from tidegate.store.projecting import LIVE, Touched, Work
 from tidegate.store.records import Records, ref_name
-from tidegate.store.sqltext import quoted
+from tidegate.store.sqltext import Script, quoted
 from tidegate.store.tables import entity_table, relation_table
 from tidegate.store.violations import ENTITY, Look, Thing, filled
 
@@ -152,6 +152,8 @@ class Choice:
         for rule in self._described():
             names = {**names_of(self.stream), "ref": ref_name(rule.key)}
             self.connection.execute(filled(_SHOW, names), {"type": rule.type})
+        for table in _CHOSEN:
+            Script(self.connection, {}).measure(table)
         return Scope(whole=False)
 
     def _described(self) -> list[Rule]:
