@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from store.deliveries import Delivery
-from tidegate.store.records import current_name
+from tidegate.store.record.records import current_name
 from tidegate.store.store import Store
 
 Place = tuple[str, int]

@@ -20,8 +20,8 @@ from tidegate import tombstones
 from tidegate.model import Mode
 from tidegate.store import open_store
 from tidegate.store.digest import part
-from tidegate.store.layouts import Layout
-from tidegate.store.records import plan
+from tidegate.store.record.layouts import Layout
+from tidegate.store.record.records import plan
 from tidegate.store.store import Store
 from tidegate.store.tables import metadata
 

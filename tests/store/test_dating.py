@@ -11,7 +11,8 @@ import pytest
 
 import services
 from store.deliveries import Delivery
-from tidegate.store import invariants, open_store
+from tidegate.store import open_store
+from tidegate.store.checks import invariants
 from tidegate.store.store import Store
 
 TYPES = {

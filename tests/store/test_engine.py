@@ -16,7 +16,8 @@ from store.increments import Desk
 from store.test_loading import row
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
-from tidegate.store import open_store, staging
+from tidegate.store import open_store
+from tidegate.store.record import staging
 
 SECRET = "wr0ng p@ss"
 

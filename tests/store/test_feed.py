@@ -19,7 +19,7 @@ import services
 from store.deliveries import Delivery
 from tidegate.connections import Endpoint
 from tidegate.store import open_store
-from tidegate.store.answers import Change
+from tidegate.store.reading.answers import Change
 from tidegate.store.store import Store
 
 SECONDS = float(os.environ.get("TIDEGATE_FEED_SECONDS", "10"))
@@ -173,7 +173,7 @@ def test_a_copy_made_of_changes_is_the_stream_at_every_commit(store: Store, tmp_
 def test_a_large_commit_is_paged_by_its_keys(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidegate.store.feed.MANY", 10)
+    monkeypatch.setattr("tidegate.store.reading.feed.MANY", 10)
     desk = Desk(store, tmp_path)
     desk.put(*((id, "a") for id in range(40)))
     desk.put(*((id, "b") for id in range(0, 40, 2)))

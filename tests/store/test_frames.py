@@ -14,7 +14,7 @@ import pytest
 import test_golden as golden
 from store.deliveries import Delivery
 from tidegate import hashing
-from tidegate.store import frames
+from tidegate.store.record import frames
 from tidegate.store.store import Store
 from tidegate.types import ColumnType
 

@@ -18,9 +18,9 @@ from store.faults import CURRENT, FAULTS, HISTORY, Broken, Expected
 from tidegate.errors import ConfigError, DataError
 from tidegate.model import Mode
 from tidegate.store import open_store
-from tidegate.store.invariants import INVARIANTS
+from tidegate.store.checks.invariants import INVARIANTS
+from tidegate.store.checks.violations import MOST
 from tidegate.store.store import Store
-from tidegate.store.violations import MOST
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 
 from store.deliveries import Delivery
 from tidegate.errors import ConfigError
-from tidegate.store.records import ref_name
+from tidegate.store.record.records import ref_name
 from tidegate.store.sqltext import quoted
 from tidegate.store.store import Store
 

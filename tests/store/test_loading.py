@@ -28,9 +28,7 @@ def row(id: int | None, total: str = "1.00", customer: str = "ann", **more: Any)
     }
 
 
-def table(
-    desk: Desk, name: str, columns: str = "*", where: str = "true"
-) -> list[tuple[Any, ...]]:
+def table(desk: Desk, name: str, columns: str = "*", where: str = "true") -> list[tuple[Any, ...]]:
     query = f'SELECT {columns} FROM "{name}" WHERE {where}'
     with desk.store._reading() as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]

@@ -9,7 +9,8 @@ import pytest
 from store.increments import Desk
 from store.test_loading import row, table
 from tidegate.model import Mode
-from tidegate.store import ledger, merge, staging
+from tidegate.store import ledger
+from tidegate.store.record import merge, staging
 
 
 def load(desk: Desk, total: str, token: int, id: int = 1, **more: Any) -> int:

@@ -17,7 +17,7 @@ from store.test_loading import row, table
 from tidegate.errors import ConfigError
 from tidegate.pipeline.meaning import Load
 from tidegate.pipeline.models import Stream
-from tidegate.store.records import current_name, plan, ref_name
+from tidegate.store.record.records import current_name, plan, ref_name
 from tidegate.store.sqltext import quoted
 from tidegate.store.store import Store
 from tidegate.types import Column, ColumnType

@@ -17,7 +17,7 @@ from store.deliveries import Delivery
 from store.naive import Connects, Describes, End, Row, Stream, World
 from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store import open_store
-from tidegate.store.answers import Neighbours
+from tidegate.store.reading.answers import Neighbours
 from tidegate.store.store import Store
 
 START = datetime(2026, 1, 1)

@@ -16,7 +16,7 @@ from store.deliveries import Delivery
 from store.naive import Connects, Describes, End, Row, Stream, World
 from store.test_reading_past import edges
 from tidegate.store import open_store
-from tidegate.store.reading import Snapshot
+from tidegate.store.reading.library import Snapshot
 
 LINES = 900
 _tokens = itertools.count(1)

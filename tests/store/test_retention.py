@@ -20,7 +20,8 @@ from store.deliveries import Delivery
 from tidegate import stage
 from tidegate.errors import MismatchError, TrimmedError
 from tidegate.pipeline.models import Keep
-from tidegate.store import invariants, retention
+from tidegate.store import retention
+from tidegate.store.checks import invariants
 from tidegate.store.store import Store
 
 TYPES = {
@@ -98,7 +99,7 @@ def after(commit: int, age: dt.timedelta = dt.timedelta(days=1)) -> dt.datetime:
 
 def history(store: Store) -> list[dict[str, Any]]:
     """As the reading API gives it: every row of history, typed."""
-    from tidegate.store import frames
+    from tidegate.store.record import frames
 
     with store._reading() as connection:
         columns = [*frames.columns_of(connection, "shop.things"), *frames.own(*retention._OWN)]

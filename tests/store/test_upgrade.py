@@ -24,7 +24,8 @@ from store.deliveries import Delivery
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
 from tidegate.store import engine as engines
-from tidegate.store import invariants, open_store, tables, upgrade
+from tidegate.store import open_store, tables, upgrade
+from tidegate.store.checks import invariants
 from tidegate.store.digest import Digest
 from tidegate.store.store import Store
 

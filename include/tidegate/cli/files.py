@@ -62,7 +62,7 @@ def _fine(job: Job) -> dict[str, Any]:
 def _findings(job: Job) -> list[dict[str, Any]]:
     from tidegate import clean
     from tidegate.sources import open_source
-    from tidegate.store import records
+    from tidegate.store.record import records
     from tidegate.validate import Suite
 
     found: list[dict[str, Any]] = []

@@ -78,7 +78,7 @@ def _print(answer: Any) -> None:
 
 def _text(value: Any) -> str:
     """A value as people read it: exact, on one line."""
-    from tidegate.store.answers import plain
+    from tidegate.store.reading.answers import plain
 
     told = plain(value)
     if isinstance(told, str):

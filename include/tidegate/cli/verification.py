@@ -31,7 +31,7 @@ def _positive(text: str) -> int:
 
 def _verify(options: Any) -> int:
     from tidegate.store import open_store
-    from tidegate.store.invariants import INVARIANTS
+    from tidegate.store.checks.invariants import INVARIANTS
 
     streams = options.stream or None
     with open_store(store_endpoint(from_environment)) as store:

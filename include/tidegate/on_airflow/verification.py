@@ -84,7 +84,7 @@ def _params() -> Any:
 
 def _verify(sample: int | None, *, repair: bool) -> dict[str, int]:
     from tidegate.store import open_store
-    from tidegate.store.invariants import INVARIANTS
+    from tidegate.store.checks.invariants import INVARIANTS
 
     with open_store(store_endpoint(connection)) as store:
         found = store.verify(sample=sample)

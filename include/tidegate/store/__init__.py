@@ -1,16 +1,15 @@
 """Where facts live: typed records with history, the knowledge drawn from them, and the ledger.
 
-``engine``     open a database, and say plainly why it cannot be opened
-``tables``     every table, once, for SQLite and PostgreSQL
-``evolve``     a stream's tables follow its columns, or refuse to
-``staging``    Arrow pages into a temporary table, set-wise
-``merge``      the versioned upsert: older never overwrites newer
-``knowledge``  entities, attributes and relations, projected from the records
-``quarantine`` rows held back, with their reasons
-``ledger``     streams, watermarks and runs
-``loading``    all of these in ONE transaction
-``reading``    what may be asked: records, entities, neighbours, why, changes, at any commit
 ``store``      the store as the rest of the program sees it
+``loading``    one increment in ONE transaction: all of the below, or none of it
+``record``     the record layer: a stream's versions in two tables, merged, never lost
+``knowledge``  the knowledge layer: entities, attributes and relations by the mapping in force
+``reading``    what may be asked: records, entities, neighbours, why, changes, at any commit
+``checks``     seven invariants, and the repair
+``ledger``     streams, watermarks and commits; ``quarantine``, ``originals``, ``replay`` held rows
+``engine``     open a database, and say plainly why it cannot be opened
+``tables``     the fixed tables, once for SQLite and PostgreSQL; ``upgrade`` brings old stores there
+``retention``  what is no longer kept; ``digest`` what two equal stores share
 
 >>> from tidegate.store import open_store
 >>> with open_store(endpoint) as store:
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tidegate.connections import Endpoint
-    from tidegate.store.answers import (
+    from tidegate.store.reading.answers import (
         Change,
         Changes,
         Conflict,
@@ -61,5 +60,5 @@ def __getattr__(name: str) -> Any:
     """The other names, imported when they are asked for: they bring SQLAlchemy and Arrow."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "store" if name in {"Store", "StreamStatus"} else "answers"
+    module = "store" if name in {"Store", "StreamStatus"} else "reading.answers"
     return getattr(import_module(f"{__name__}.{module}"), name)

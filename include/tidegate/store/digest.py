@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tidegate.store.records import current_name
+from tidegate.store.record.records import current_name
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import entity_table, relation_table, rule_table, stream_table
 

@@ -19,22 +19,11 @@ from tidegate import stage, tombstones
 from tidegate.errors import MismatchError
 from tidegate.model import BOOKKEEPING, Increment, Mode, Report
 from tidegate.pipeline.models import Stream
-from tidegate.store import (
-    engine,
-    evolve,
-    knowledge,
-    layouts,
-    ledger,
-    mapping,
-    merge,
-    originals,
-    quarantine,
-    records,
-    replay,
-    staging,
-)
-from tidegate.store.layouts import Layout
-from tidegate.store.records import Records
+from tidegate.store import engine, ledger, originals, quarantine, replay
+from tidegate.store.knowledge import mapping, projection
+from tidegate.store.record import evolve, layouts, merge, records, staging
+from tidegate.store.record.layouts import Layout
+from tidegate.store.record.records import Records
 from tidegate.types import Column
 
 
@@ -93,7 +82,7 @@ def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
     merged = merge.merge(connection, plan, seq)
     if merged.touched:
         for one in projected:
-            knowledge.project(connection, plan, one, seq)
+            projection.project(connection, plan, one, seq)
     if request.mode is Mode.REPLAY:
         replay.settle(connection, plan, _held(increment), seq)
     else:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.model import Json
-from tidegate.store.records import Records
+from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import quarantine_table
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from tidegate.model import Json, Reason, Replay
 from tidegate.store import originals
 from tidegate.store.quarantine import Held
-from tidegate.store.records import Records
+from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import quarantine_table, run_table
 from tidegate.types import Column, ColumnType

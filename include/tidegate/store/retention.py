@@ -34,8 +34,10 @@ from tidegate import settings, stage
 from tidegate.errors import MismatchError
 from tidegate.fields import duration
 from tidegate.pipeline.models import Keep
-from tidegate.store import asof, frames, ledger
-from tidegate.store.records import current_name
+from tidegate.store import ledger
+from tidegate.store.reading import asof
+from tidegate.store.record import frames
+from tidegate.store.record.records import current_name
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import head_table, quarantine_table, run_table, subscription_table
 from tidegate.types import Column, ColumnType

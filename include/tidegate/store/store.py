@@ -19,28 +19,18 @@ from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
-from tidegate.store import (
-    derive,
-    invariants,
-    ledger,
-    loading,
-    mapping,
-    quarantine,
-    repair,
-    replay,
-    retention,
-    tables,
-    upgrade,
-)
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
-from tidegate.store.derive import Step
+from tidegate.store import ledger, loading, quarantine, replay, retention, tables, upgrade
+from tidegate.store.checks import invariants, repair
+from tidegate.store.checks.violations import Violation
 from tidegate.store.digest import Digest
+from tidegate.store.knowledge import derive, mapping
+from tidegate.store.knowledge.derive import Step
 from tidegate.store.ledger import StreamState
-from tidegate.store.reading import Library
-from tidegate.store.records import current_name
+from tidegate.store.reading.library import Library
+from tidegate.store.record.records import current_name
 from tidegate.store.retention import Moved
-from tidegate.store.violations import Violation
 from tidegate.types import Column
 
 
@@ -143,12 +133,12 @@ class Store(Library):
     def verify(
         self, streams: Collection[str] | None = None, sample: int | None = None
     ) -> list[Violation]:
-        """What is not as it must be; see :func:`tidegate.store.invariants.check`."""
+        """What is not as it must be; see :func:`tidegate.store.checks.invariants.check`."""
         with self._reading() as connection:
             return invariants.check(connection, streams, sample)
 
     def repair(self, violations: Iterable[Violation]) -> list[str]:
-        """Repair what :meth:`verify` found; see :func:`tidegate.store.repair.repair`."""
+        """Repair what :meth:`verify` found; see :func:`tidegate.store.checks.repair.repair`."""
         with engines.translated(self.endpoint):
             return repair.repair(self._engine, violations)
 

@@ -1,7 +1,7 @@
 """Every table of the store, once, for SQLite and PostgreSQL.
 
 Control tables (``tidegate_*``) and the knowledge libraries (``entity``, ``relation``) are fixed;
-each stream adds two typed tables of its own (:mod:`tidegate.store.records`).
+each stream adds two typed tables of its own (:mod:`tidegate.store.record.records`).
 """
 
 from __future__ import annotations

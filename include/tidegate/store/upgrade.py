@@ -19,7 +19,8 @@ from tidegate import settings
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
 from tidegate.store import engine as engines
-from tidegate.store import tables, views
+from tidegate.store import tables
+from tidegate.store.record import views
 
 HEAD = "0003"
 """The version this program reads and writes."""

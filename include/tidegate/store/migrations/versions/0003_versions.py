@@ -24,8 +24,8 @@ from alembic import op
 from sqlalchemy.engine import Connection
 
 from tidegate.hashing import content_hashes
-from tidegate.store import cells, frames
-from tidegate.store.records import current_name
+from tidegate.store.record import cells, frames
+from tidegate.store.record.records import current_name
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import store_type
 from tidegate.types import Column, ColumnType

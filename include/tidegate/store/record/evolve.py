@@ -1,0 +1,195 @@
+"""A stream's tables follow its columns: made, extended, widened; never at the cost of a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.schema import CreateTable
+
+from tidegate.errors import ConfigError
+from tidegate.store.record import frames, views
+from tidegate.store.record.records import LONGEST, RESERVED, Records, index_name
+from tidegate.store.tables import store_type, stream_table, text
+from tidegate.types import Column, ColumnType
+
+_SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
+_INTEGERS = ("int16", "int32", "int64")
+
+
+def ensure(connection: Connection, records: Records) -> Records:
+    """Create the stream's tables, or make them fit the columns it has now; says which are gone.
+
+    New tables have no indexes yet; :func:`index` follows when the rows are in.
+
+    Raises ConfigError when a column's type changed to one that cannot hold what is stored.
+    """
+    inspector = sa.inspect(connection)
+    there: list[str] = []
+    if inspector.has_table(records.current):
+        _retype(connection, records)
+        there = _extend(connection, records.current, records, inspector)
+        _extend(connection, records.history, records, inspector)
+    else:
+        for table in (records.current, records.history):
+            connection.execute(CreateTable(_table(connection, table, records)))
+    if _remember(connection, records):
+        views.show(connection, records.stream)
+    kept = {*records.values, *records.refs, "_seq", "_duplicate"}
+    return replace(records, gone=tuple(name for name in there if name not in kept))
+
+
+def require_names(connection: Connection, records: Records) -> None:
+    """Raise ConfigError for a data column that the database would cut, or take for another one."""
+    known = [one.name for one in frames.columns_of(connection, records.stream)]
+    folded = {_folded(name): name for name in [*RESERVED, *known]}
+    for column in records.data:
+        name, problem = column.name, ""
+        if connection.dialect.name == "postgresql":
+            if len(name.encode()) > LONGEST:
+                problem = f"has more than {LONGEST} octets, which PostgreSQL cuts"
+            elif name in _SYSTEM:
+                problem = "has the name of a column that PostgreSQL gives every table"
+        elif (twin := folded.setdefault(_folded(name), name)) != name:
+            problem = f"and {twin!r} are one to SQLite, which ignores case"
+        if problem:
+            raise ConfigError(
+                f"{records.stream}: column {name!r} {problem}. "
+                "Give it another name with the cleaning step 'rename'."
+            )
+
+
+def _folded(name: str) -> bytes:
+    """*name* as SQLite compares names: it knows the case of ASCII letters only."""
+    return name.encode().lower()
+
+
+def _extend(
+    connection: Connection, table: str, records: Records, inspector: sa.Inspector
+) -> list[str]:
+    """Add what *table* lacks; returns the columns it had."""
+    there = [column["name"] for column in inspector.get_columns(table)]
+    quote = connection.dialect.identifier_preparer.quote
+    for column in _columns(records):
+        if column.name not in there:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(
+                f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {kind}"
+            )
+    return there
+
+
+def _retype(connection: Connection, records: Records) -> None:
+    """Widen the columns whose type became wider; SQLite's columns take any width already."""
+    known = {one.name: one.type for one in frames.columns_of(connection, records.stream)}
+    wider = []
+    for column in records.data:
+        before = known.get(column.name, column.type)
+        if before == column.type:
+            continue
+        if not _widens(before, column.type):
+            raise ConfigError(
+                f"{records.stream}: column {column.name!r} is of type {column.type} now, but the "
+                f"store holds it as {before}. Nothing was loaded. Convert it in clean: or declare "
+                f"it under types: to have {before} again, or rename it to begin another column."
+            )
+        wider.append(column)
+    if not wider or connection.dialect.name != "postgresql":
+        return
+    quote = connection.dialect.identifier_preparer.quote
+    with views.aside(connection, records.stream):
+        for column in wider:
+            kind = store_type(column.type).compile(connection.dialect)
+            for table in (records.current, records.history):
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column.name)} TYPE {kind}"
+                )
+
+
+def _widens(before: ColumnType, after: ColumnType) -> bool:
+    """Whether every value of type *before* is one of type *after*, and is written the same way."""
+    if before.name in _INTEGERS and after.name in _INTEGERS:
+        return _INTEGERS.index(before.name) < _INTEGERS.index(after.name)
+    if before.name == after.name == "decimal":
+        whole = after.precision - after.scale >= before.precision - before.scale
+        return whole and after.scale >= before.scale
+    return (before.name, after.name) in {("decimal", "numeric"), ("json", "string")}
+
+
+def _remember(connection: Connection, records: Records) -> bool:
+    """Remember the columns and their types; returns whether there is anything new."""
+    before = _types(frames.columns_of(connection, records.stream))
+    after = before | _types(records.data)
+    if after != before:
+        connection.execute(
+            sa.update(stream_table)
+            .where(stream_table.c.name == records.stream)
+            .values(columns=json.dumps(after, ensure_ascii=False))
+        )
+    return after != before
+
+
+def _types(columns: Iterable[Column]) -> dict[str, str]:
+    return {column.name: str(column.type) for column in columns}
+
+
+def index(connection: Connection, records: Records) -> None:
+    """Give both tables the keys and indexes they lack."""
+    inspector = sa.inspect(connection)
+    quote = connection.dialect.identifier_preparer.quote
+    for table in (records.current, records.history):
+        there = {found["name"] for found in inspector.get_indexes(table)}
+        model = _table(connection, table, records)
+        if not inspector.get_pk_constraint(table)["constrained_columns"]:
+            names = ", ".join(_KEYS[table == records.history])
+            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD PRIMARY KEY ({names})")
+        for wanted in _indexed(records, table):
+            name = index_name(table, wanted)
+            if name not in there:
+                sa.Index(name, model.c[wanted]).create(connection)
+
+
+_KEYS = (("_key",), ("_key", "_hash", "_seq_to"))
+"""Primary keys of the current and of the history table."""
+
+
+_FILLED = 50
+"""Percent of a page of current versions that PostgreSQL fills at first: the rest is for touches,
+which then stay on their page and leave the indexes alone."""
+
+
+def _indexed(records: Records, table: str) -> list[str]:
+    if table == records.history:
+        return ["_seq_to", "_seq", *records.refs]
+    return ["_seq", *records.refs, *(["_same"] if records.marks else [])]
+
+
+def _columns(records: Records) -> list[sa.Column[Any]]:
+    """All columns but ``_key`` and ``_seq_to``."""
+    number, flag = sa.BigInteger, sa.Boolean
+    own: list[tuple[str, Any]] = [
+        ("_first", number), ("_token", number), ("_hash", number), ("_source_hash", number),
+        ("_deleted", flag), ("_valid", number), ("_same", text), ("_seq", number),
+    ]  # fmt: skip
+    return [
+        *(sa.Column(column.name, store_type(column.type)) for column in records.data),
+        *(sa.Column(name, text) for name in records.refs),
+        *(sa.Column(name, kind) for name, kind in own),
+        sa.Column("_duplicate", sa.Boolean, nullable=False, server_default=sa.false()),
+    ]
+
+
+def _table(connection: Connection, name: str, records: Records) -> sa.Table:
+    """PostgreSQL adds the primary key when the rows are in; SQLite must know it from the start."""
+    past = name == records.history
+    key = sa.Column("_key", text, nullable=False)
+    until = [sa.Column("_seq_to", sa.BigInteger, nullable=False)] if past else []
+    filled = {"fillfactor": 100 if past else _FILLED}
+    model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until, postgresql_with=filled)
+    if connection.dialect.name == "sqlite":
+        model.append_constraint(sa.PrimaryKeyConstraint(*_KEYS[past]))
+    return model

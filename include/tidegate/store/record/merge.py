@@ -1,0 +1,250 @@
+"""The versioned upsert: from stage into the current and history tables, in a few statements.
+
+A *version* of a record is its key and its content; it carries the smallest and the largest order
+token that showed it. The largest (token, hash) reigns. So the versions of a record are a
+join-semilattice (Shapiro et al., "Conflict-free Replicated Data Types", 2011): any order, any
+duplication and any split of the same reads ends in the same versions and the same one reigning.
+Tombstones are versions like any other. A version that comes late is kept: it goes into history
+with an empty reign, ``_seq = _seq_to``.
+
+Afterwards ``_action`` of the stage says what happened to each row: ``insert``, ``update``,
+``delete`` (a new version reigns), ``same`` (equal to what reigned), ``stale`` (older than what
+reigns now), ``mark`` (a row added by :mod:`tidegate.store.record.marks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tidegate.store.record import evolve, keytext, marks, staging
+from tidegate.store.record.records import Records
+from tidegate.store.sqltext import MANY, Script
+
+Pieces = Mapping[str, str]
+Fates = dict[str, int]
+"""How many staged rows met which fate, by ``_action``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """How many staged rows met which fate, which adds up to the rows staged; and *marked* records.
+
+    *marked* counts the records of which nothing but the duplicate mark changed.
+    """
+
+    inserted: int
+    updated: int
+    deleted: int
+    unchanged: int
+    stale: int
+    deduplicated: int
+    marked: int
+    hidden: int
+    """Of the *deduplicated*, those inserted with the mark."""
+
+    @property
+    def touched(self) -> int:
+        """How many records are not as they were."""
+        return self.inserted + self.hidden + self.updated + self.deleted + self.marked
+
+
+def merge(connection: Connection, records: Records, seq: int) -> Merged:
+    """Apply the staged rows as commit *seq*, to tables that :func:`evolve.ensure` made fit."""
+    names = {"current": records.current, "history": records.history, "stage": records.stage}
+    script = Script(connection, names, {"seq": seq})
+    pieces = _pieces(script, records)
+    empty = script.number(_COUNT_SOME) == 0
+    script.run(_ADD_ACTION, {"action": "insert" if empty else "same"})
+    repeated, fates = (_begin if empty else _go_on)(script, pieces, records)
+    marked = hidden = 0
+    if records.marks:
+        marked, hidden = marks.mark(script, pieces)
+    merged = Merged(
+        inserted=fates.get("insert", 0) - hidden,
+        updated=fates.get("update", 0),
+        deleted=fates.get("delete", 0),
+        unchanged=fates.get("same", 0),
+        stale=fates.get("stale", 0),
+        deduplicated=repeated + hidden,
+        marked=marked,
+        hidden=hidden,
+    )
+    if merged.touched >= MANY:
+        script.measure(records.current, "_key", "_seq", *records.refs)
+    return merged
+
+
+def _pieces(script: Script, records: Records) -> Pieces:
+    dialect = script.connection.dialect.name
+    columns = {column.name: column for column in records.data}
+    cells = [staging.cell(script.connection, column, "s") for column in records.data]
+    own = records.values[len(cells) :]
+    refs = list(records.refs)
+    keys = [keytext.key(dialect, columns, names, "s") for names in records.refs.values()]
+    values = records.values + refs
+    everything = [*values, *records.gone, "_duplicate"]
+    names = map(script.quote, (name for name in values if name != "_key"))
+    sets = [f"{name} = excluded.{name}" for name in names]
+    # A new version has nothing of what the stream no longer has; its history keeps it.
+    sets += [f"{script.quote(name)} = NULL" for name in records.gone]
+    if not records.marks:
+        sets.append("_duplicate = false")
+    return {
+        "row": "_rowid_" if dialect == "sqlite" else "ctid",
+        "values": script.columns(values),
+        "staged": ", ".join([*cells, script.columns(own, "s."), *keys]),
+        "all": script.columns(everything),
+        "olds": script.columns(everything, "c."),
+        "sets": ", ".join(sets),
+    }
+
+
+def _begin(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates]:
+    """Nothing is there yet: all rows are new, unless a key comes twice, which its index tells."""
+    try:
+        with script.connection.begin_nested():
+            inserted = script.run(_INSERT, pieces)
+            evolve.index(script.connection, records)
+            return 0, {"insert": inserted}
+    except sa.exc.IntegrityError:
+        repeated = _fold(script, pieces)
+    fates = dict(script.rows(_COUNT_ACTIONS))
+    script.run(_KEEP_LATE, pieces)
+    script.run(_INSERT, pieces)
+    evolve.index(script.connection, records)
+    return repeated, fates
+
+
+def _go_on(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates]:
+    """Late versions and those that reigned go into history, the new ones reign."""
+    evolve.index(script.connection, records)
+    touch = {"table": script.quote(records.current), "picked": ""}
+    staged, touched = script.number(_COUNT), script.run(_WIDEN, touch)
+    if touched == staged:
+        return 0, {"same": touched}
+    repeated = _fold(script, pieces) if script.number(_COUNT_KEYS) < staged else 0
+    if repeated:
+        script.run(_WIDEN, touch)
+    script.run(_CLASSIFY, pieces)
+    fates = dict(script.rows(_COUNT_ACTIONS))
+    if fates.get("update", 0) + fates.get("delete", 0):
+        script.run(_BEGIN_EARLIER)
+        script.run(_SUPERSEDE, pieces)
+    if fates.get("stale", 0):
+        late = {"table": script.quote(records.history), "picked": "s._action = 'stale' AND "}
+        script.run(_WIDEN, late)
+        script.run(_KEEP_LATE, pieces)
+    if sum(fates.get(action, 0) for action in ("insert", "update", "delete")):
+        script.run(_UPSERT, pieces)
+    return repeated, fates
+
+
+def _fold(script: Script, pieces: Pieces) -> int:
+    """One row for each version in the stage; of several for one key, all but the newest are stale.
+
+    Returns how many rows repeated another one.
+    """
+    script.run(_WIDEN_STAGED)
+    repeated = script.run(_DROP_REPEATED, pieces)
+    script.run(_OUTDO, pieces)
+    return repeated
+
+
+_COUNT_SOME = "SELECT count(*) FROM (SELECT 1 FROM {current} LIMIT 1) AS one"
+
+_ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
+
+_COUNT = "SELECT count(*) FROM {stage}"
+
+_COUNT_KEYS = "SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key) AS keys"
+
+_WIDEN_STAGED = """
+UPDATE {stage} SET _first = g.low FROM (
+  SELECT _key, _hash, min(_first) AS low FROM {stage} GROUP BY _key, _hash HAVING count(*) > 1
+) AS g WHERE g._key = {stage}._key AND g._hash = {stage}._hash
+"""
+
+_DROP_REPEATED = """
+DELETE FROM {stage} WHERE {row} IN (
+  SELECT place FROM (
+    SELECT {row} AS place, row_number() OVER (
+      PARTITION BY _key, _hash ORDER BY _token DESC, _source_hash DESC) AS rank
+    FROM {stage}
+  ) AS ranked WHERE rank > 1)
+"""
+
+_OUTDO = """
+UPDATE {stage} SET _action = 'stale' WHERE {row} IN (
+  SELECT place FROM (
+    SELECT {row} AS place, row_number() OVER (
+      PARTITION BY _key ORDER BY _token DESC, _hash DESC) AS rank
+    FROM {stage}
+  ) AS ranked WHERE rank > 1)
+"""
+
+# What equals the reigning version widens its bounds, also when a newer version takes its place.
+_CLASSIFY = """
+UPDATE {stage} SET _action = found.action FROM (
+  SELECT s.{row} AS place, CASE
+    WHEN c._key IS NULL THEN 'insert'
+    WHEN c._hash = s._hash THEN 'same'
+    WHEN (s._token, s._hash) < (c._token, c._hash) THEN 'stale'
+    WHEN s._deleted AND NOT c._deleted THEN 'delete'
+    ELSE 'update' END AS action
+  FROM {stage} AS s LEFT JOIN {current} AS c ON c._key = s._key
+  WHERE (s._action = 'same' AND (c._key IS NULL OR c._hash <> s._hash))
+    OR (s._action = 'stale' AND c._hash = s._hash)
+) AS found WHERE found.place = {stage}.{row}
+"""
+
+_WIDEN = """
+UPDATE {table} SET
+  _first = CASE WHEN s._first < {table}._first THEN s._first ELSE {table}._first END,
+  _token = CASE WHEN s._token > {table}._token THEN s._token ELSE {table}._token END,
+  _source_hash = CASE
+    WHEN (s._token, s._source_hash) > ({table}._token, {table}._source_hash)
+    THEN s._source_hash ELSE {table}._source_hash END
+FROM {stage} AS s
+WHERE {picked}s._key = {table}._key AND s._hash = {table}._hash
+  AND (s._first < {table}._first
+    OR (s._token, s._source_hash) > ({table}._token, {table}._source_hash))
+"""
+
+_COUNT_ACTIONS = "SELECT _action, count(*) FROM {stage} GROUP BY _action"
+
+# A version that comes back was seen before.
+_BEGIN_EARLIER = """
+UPDATE {stage} SET _first = h.low FROM (
+  SELECT h._key, h._hash, min(h._first) AS low FROM {history} AS h
+  JOIN {stage} AS s ON s._key = h._key AND s._hash = h._hash
+  WHERE s._action IN ('update', 'delete') GROUP BY h._key, h._hash
+) AS h WHERE h._key = {stage}._key AND h._hash = {stage}._hash AND h.low < {stage}._first
+"""
+
+_SUPERSEDE = """
+INSERT INTO {history} ({all}, _seq, _seq_to)
+SELECT {olds}, c._seq, :seq FROM {current} AS c
+JOIN {stage} AS s ON s._key = c._key WHERE s._action IN ('update', 'delete')
+"""
+
+_KEEP_LATE = """
+INSERT INTO {history} ({values}, _seq, _seq_to)
+SELECT {staged}, :seq, :seq FROM {stage} AS s
+WHERE s._action = 'stale' AND NOT EXISTS (
+  SELECT 1 FROM {history} AS h WHERE h._key = s._key AND h._hash = s._hash)
+"""
+
+_INSERT = """
+INSERT INTO {current} ({values}, _seq)
+SELECT {staged}, :seq FROM {stage} AS s WHERE s._action = 'insert'
+"""
+
+_UPSERT = """
+INSERT INTO {current} ({values}, _seq)
+SELECT {staged}, :seq FROM {stage} AS s WHERE s._action IN ('insert', 'update', 'delete')
+ON CONFLICT (_key) DO UPDATE SET {sets}, _seq = excluded._seq
+"""
