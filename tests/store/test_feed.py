@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import services
 from store.deliveries import Delivery
 from tidegate.connections import Endpoint
+from tidegate.errors import ConfigError
 from tidegate.store import open_store
 from tidegate.store.reading.answers import Change
 from tidegate.store.store import Store
@@ -195,6 +196,8 @@ def test_a_subscription_notes_what_was_seen_and_never_goes_back(desk: Desk) -> N
     assert store.acknowledge("mirror", page.cursor).seq in {0, 1}
     assert store.acknowledge("mirror", 2).seq == 2
     assert store.acknowledge("mirror", 1).seq == 2
+    with pytest.raises(ConfigError, match="the store is at commit 2, the cursor at 3"):
+        store.acknowledge("mirror", 3)
     assert [one.name for one in store.subscriptions()] == ["late", "mirror"]
     store.unsubscribe("late")
     assert [one.name for one in store.subscriptions()] == ["mirror"]

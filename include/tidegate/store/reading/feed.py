@@ -63,6 +63,15 @@ class Place:
         inside = json.dumps([self.seq, self.key])
         return base64.urlsafe_b64encode(inside.encode()).decode()
 
+    def within(self, head: int) -> Place:
+        """The same; raises ConfigError when a store at commit *head* cannot have given it."""
+        if self.seq > head:
+            raise ConfigError(
+                f"since: the store is at commit {head}, the cursor at {self.seq}. "
+                "It is of another store, or of this one before it was restored; start anew."
+            )
+        return self
+
     @property
     def complete(self) -> int:
         """The last commit of which nothing is left to read."""
@@ -78,13 +87,8 @@ def changes(
     """
     if limit < 1:
         raise ConfigError(f"limit: {limit} is too small; ask for one change or more.")
-    place = Place.parse(since)
     newest = asof.head(connection)
-    if place.seq > newest.seq:
-        raise ConfigError(
-            f"since: the store is at commit {newest.seq}, the cursor at {place.seq}. "
-            "It is of another store, or of this one before it was restored; start anew."
-        )
+    place = Place.parse(since).within(newest.seq)
     asof.require(newest, place.complete)
     known: dict[str, Tables] = {}
     if stream is not None:

@@ -39,8 +39,11 @@ def subscribe(connection: Connection, name: str, since: int | None) -> Subscript
 
 
 def acknowledge(connection: Connection, name: str, cursor: int | str) -> Subscription:
-    """Note that *name* has seen everything up to *cursor*; it never goes back."""
-    seq = Place.parse(cursor).complete
+    """Note that *name* has seen everything up to *cursor*; it never goes back.
+
+    Raises ConfigError when the store is not there yet: history would not wait for *name* any more.
+    """
+    seq = Place.parse(cursor).within(asof.head(connection).seq).complete
     later = sa.case((table.c.seq > seq, table.c.seq), else_=seq)
     connection.execute(
         sa.update(table)
