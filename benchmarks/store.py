@@ -132,7 +132,24 @@ def loads(folder: Path, endpoint: Endpoint, layers: str) -> Iterator[tuple[str, 
             again = 0 if "half" not in what else rows // 2
             if (report.inserted, report.updated) != (new, again):
                 raise SystemExit(f"{layers}, {what}: {report}")
+            settle(endpoint)
             yield what, rows, seconds
+
+
+def settle(endpoint: Endpoint) -> None:
+    """What PostgreSQL does in the background after a while, so that it does not do it meanwhile."""
+    if endpoint.kind == "postgres":
+        with connect(endpoint) as opened:
+            opened.autocommit = True
+            opened.execute("VACUUM (ANALYZE)")
+
+
+def connect(endpoint: Endpoint) -> psycopg.Connection[Any]:
+    """The bare driver's."""
+    return psycopg.connect(
+        host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
+        dbname=endpoint.database,
+    )  # fmt: skip
 
 
 def scenario() -> Iterator[tuple[str, int, int]]:
@@ -147,13 +164,10 @@ def bare(endpoint: Endpoint) -> Iterator[tuple[str, int, float]]:
     """The same rows, upserted and no more."""
     postgres = endpoint.kind == "postgres"
     connection: Any = (
-        psycopg.connect(
-            host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
-            dbname=endpoint.database,
-        )
+        connect(endpoint)
         if postgres
         else sqlite3.connect(str(endpoint.database), isolation_level=None)
-    )  # fmt: skip
+    )
     kinds = {column.name: COPY_TYPES[column.type.name] if postgres else "" for column in COLUMNS}
     columns = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
     with closing(connection):
@@ -166,7 +180,9 @@ def bare(endpoint: Endpoint) -> Iterator[tuple[str, int, float]]:
             ]
             start = time.perf_counter()
             upsert(connection, columns, pages, postgres=postgres)
-            yield what, rows, time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            settle(endpoint)
+            yield what, rows, seconds
 
 
 def upsert(connection: Any, columns: str, pages: list[pa.Table], *, postgres: bool) -> None:
@@ -214,10 +230,7 @@ def sizes(endpoint: Endpoint) -> dict[str, int]:
                     "JOIN sqlite_master AS m ON m.name = d.name GROUP BY 1"
                 )
             )
-    with psycopg.connect(
-        host=endpoint.host, port=endpoint.port, user=endpoint.user, password=endpoint.password,
-        dbname=endpoint.database,
-    ) as opened:  # fmt: skip
+    with connect(endpoint) as opened:
         return dict(
             opened.execute(
                 "SELECT relname::text, pg_total_relation_size(oid) FROM pg_class "

@@ -105,10 +105,15 @@ _BESIDE = """
 UNION ALL SELECT {needed} FROM {others} AS o JOIN {current} AS c ON c._key = o._key
   WHERE {live} AND c.{ref} IS NOT NULL"""
 
+# Asked row by row, which is by key, in the order of the keys: no plan of a join can be bad.
 _SPOKE = """
-INSERT INTO {others} SELECT e.record FROM ({touched}) AS t
-  JOIN entity AS e ON e.type = :type AND e.key = t.{ref} AND e.rule = :rule
-  WHERE NOT EXISTS (SELECT 1 FROM {after} AS a WHERE a._key = e.record)
+INSERT INTO {others}
+WITH s AS MATERIALIZED (
+  SELECT (SELECT e.record FROM entity AS e
+    WHERE e.type = :type AND e.key = t.{ref} AND e.rule = :rule) AS record
+  FROM (SELECT u.{ref} FROM ({touched}) AS u ORDER BY u.{ref}) AS t)
+SELECT s.record FROM s
+WHERE s.record IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {after} AS a WHERE a._key = s.record)
 """
 
 _STILL = """

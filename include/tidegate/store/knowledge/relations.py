@@ -18,7 +18,7 @@ def project(work: Work, rule: Rule) -> str:
         pieces["unsaid"] = work.filled(_UNSAID, {**pieces, "kept": kept})
         if work.script.number(_ANY_UNSAID, pieces):
             work.script.run(_UNSAY, pieces)
-    work.script.run(_SAY + ("" if work.fresh else _AGAIN), pieces)
+    work.script.run(_SAY + ("" if work.fresh else _UNLESS_SAID + _AGAIN), pieces)
     for type_ in dict.fromkeys(type_ for _, type_ in rule.stubs):
         _stubs(work, rule, type_, pieces)
     return f"SELECT from_key FROM ({new}) AS n UNION SELECT from_key FROM ({old}) AS o"
@@ -38,7 +38,12 @@ def _stubs(work: Work, rule: Rule, type_: str, pieces: dict[str, str]) -> None:
 def _statements(work: Work, rule: Rule, table: str) -> str:
     """A query of what the rows of *table* state by *rule*."""
     start, end = (tuple(rule.says[name]["key"]) for name in ("from", "to"))
-    pieces = {"from": work.script.quote(ref_name(start)), "table": work.pieces[table]}
+    pieces = {
+        "from": work.script.quote(ref_name(start)),
+        "table": work.pieces[table],
+        # Asked by the vote alone; without one, a record seen again leaves its statements alone.
+        "valid": "c._valid" if rule.single else "CAST(NULL AS BIGINT)",
+    }
     members = rule.says["qualifiers"].items()
     if rule.each:
         pieces["elements"] = work.json.elements(rule.each, "c")
@@ -54,7 +59,7 @@ def _statements(work: Work, rule: Rule, table: str) -> str:
 
 _STATED_BY_ROWS = """
 SELECT c._key AS record, 0 AS n, c.{from} AS from_key, {to} AS to_key,
-  {qualifiers} AS qualifiers, c._valid AS valid
+  {qualifiers} AS qualifiers, {valid} AS valid
 FROM {table} AS c WHERE c.{from} IS NOT NULL AND {to} IS NOT NULL"""
 
 _STATED_BY_ELEMENTS = """
@@ -62,7 +67,7 @@ SELECT s.record, row_number() OVER (
     PARTITION BY s.record ORDER BY s.to_key, CAST(s.qualifiers AS TEXT)) - 1 AS n,
   s.from_key, s.to_key, s.qualifiers, s.valid
 FROM (SELECT c._key AS record, c.{from} AS from_key, {to} AS to_key,
-        {qualifiers} AS qualifiers, c._valid AS valid
+        {qualifiers} AS qualifiers, {valid} AS valid
       FROM {table} AS c CROSS JOIN {elements}
       WHERE c.{from} IS NOT NULL) AS s
 WHERE s.to_key IS NOT NULL"""
@@ -80,12 +85,17 @@ INSERT INTO relation (rule, record, n, from_key, to_key, qualifiers, outvoted, v
 SELECT :rule, s.record, s.n, s.from_key, s.to_key, s.qualifiers, false, s.valid, :seq
 FROM ({new}) AS s WHERE true"""
 
+# Asked row by row, which is by key: no plan of a join is needed, so none can be bad.
+_UNLESS_SAID = """
+  AND (SELECT r.from_key = s.from_key AND r.to_key = s.to_key
+        AND r.qualifiers IS NOT DISTINCT FROM s.qualifiers
+        AND r.valid IS NOT DISTINCT FROM s.valid
+      FROM relation AS r
+      WHERE r.rule = :rule AND r.record = s.record AND r.n = s.n) IS NOT TRUE"""
+
 _AGAIN = """
 ON CONFLICT (rule, record, n) DO UPDATE SET from_key = excluded.from_key, to_key = excluded.to_key,
   qualifiers = excluded.qualifiers, valid = excluded.valid, seq = excluded.seq
-WHERE relation.from_key <> excluded.from_key OR relation.to_key <> excluded.to_key
-  OR relation.qualifiers IS DISTINCT FROM excluded.qualifiers
-  OR relation.valid IS DISTINCT FROM excluded.valid
 """
 
 _MENTION = """

@@ -73,7 +73,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
         marked=marked,
         hidden=hidden,
     )
-    if merged.touched >= MANY:
+    if merged.inserted >= MANY:
         script.measure(records.current, "_key", "_seq", *records.refs)
     return merged
 
