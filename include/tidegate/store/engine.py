@@ -24,7 +24,7 @@ _REFUSED = re.compile(
 _HOPELESS = re.compile(
     r"no such|syntax error|cannot pass more than|too many (SQL|columns|terms|arg)"
 )
-BUSY_SECONDS = 60
+BUSY_SECONDS = 300
 """How long a writer waits for another writer of the store."""
 
 

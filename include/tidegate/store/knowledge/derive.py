@@ -175,6 +175,8 @@ def _switch(connection: Connection, found: list[mapping.Mapping]) -> None:
     for one in found:
         _turn(connection, one.id, OLD if one.state == ACTIVE else ACTIVE)
     script = Script(connection, {})
+    for table in ("entity", "relation"):
+        script.measure(table)
     Conflicts(script).settle_all([rule for one in found for rule in one.rules])
 
 

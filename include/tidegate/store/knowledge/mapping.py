@@ -273,7 +273,7 @@ def _mapping(connection: Connection, row: Any) -> Mapping:
 
 
 def _next(connection: Connection, table: sa.Table) -> int:
-    """One more than the largest id there ever was: no two writers ask at the same time."""
+    """One more than the largest id: nothing refers to a larger one, and there is one writer."""
     return (
         int(
             connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0))).scalar_one()

@@ -15,6 +15,7 @@ from tidegate.fields import did_you_mean
 from tidegate.store.reading import asof
 from tidegate.store.reading.answers import Subscription
 from tidegate.store.reading.feed import Place
+from tidegate.store.tables import head_table
 from tidegate.store.tables import subscription_table as table
 
 
@@ -23,6 +24,8 @@ def subscribe(connection: Connection, name: str, since: int | None) -> Subscript
 
     Raises TrimmedError when history no longer reaches back so far.
     """
+    # Whoever trims history holds this row: it sees the subscription, or this sees the new horizon.
+    connection.execute(sa.select(head_table.c.seq).with_for_update())
     newest = asof.head(connection)
     seq = newest.seq if since is None else since
     if seq > newest.seq:
