@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from store.test_reading_past import edges
 from tidegate.store import open_store
 from tidegate.store.reading.library import Snapshot
 
-LINES = 900
+LINES = int(os.environ.get("TIDEGATE_RETAIL_LINES") or 900)
 _tokens = itertools.count(1)
 """No two versions of a record have one token: the naive way knows no hashes to break the tie."""
 POINTS = 200
