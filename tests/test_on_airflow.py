@@ -48,6 +48,10 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         "end": str(dag.end_date), "owner": dag.owner,
         "pools": sorted({t.pool for t in dag.tasks}),
         "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
+        "policies": [
+            str([(rule.exception, str(rule.action)) for rule in t.retry_policy.rules])
+            if t.retry_policy else None for t in dag.tasks
+        ],
     } for dag in bag.dags.values()}}))
 """
 
@@ -96,6 +100,22 @@ def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
     assert sync["params"] == ["from", "keys", "mode", "rule", "until"]
     assert sync["tags"] == ["daily", "shop", "sync", "tidegate"]
     assert "read again 1m below the safe bound" in sync["doc"]
+
+
+def test_no_task_tries_again_what_only_people_can_mend(read: dict[str, Any]) -> None:
+    tasks = {
+        name: dag["policies"]
+        for name, dag in read["dags"].items()
+        if name != "tidegate.janitor" and "broken" not in dag["tags"]
+    }
+    assert {"shop.orders", "tidegate.derive", "tidegate.keep", "tidegate.verify"} <= set(tasks)
+    (policy,) = {policy for policies in tasks.values() for policy in policies}
+    assert policy is not None
+    retried, failed = policy.split("), (")
+    assert "UnavailableError" in retried
+    assert "retry" in retried.lower()
+    assert "TidegateError" in failed
+    assert "fail" in failed.lower()
 
 
 def test_a_backfill_dag_is_periodic_and_never_scheduled_by_itself(read: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ def test_the_dag_fails_with_the_list_and_repairs_when_asked_to(shell: Shell) -> 
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert (said["schedule"], said["params"]) == ("41 4 * * *", ["repair", "sample"])
     _, (error, text), repaired, after = said["said"]
-    assert error == "AirflowFailException", "trying again would not help"
+    assert error == "DataError"
     assert "violations: 1\nI3 shop.orders: Product '7' is a stub" in text
     assert repaired == {"I1": 0, "I2": 0, "I3": 1, "I4": 0, "I5": 0, "I6": 0, "I7": 0}
     assert set(after.values()) == {0}

@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 
 from tidegate import settings
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.retries import RETRIES
 from tidegate.path import store_endpoint
 from tidegate.pipeline.keeping import policies
 from tidegate.pipeline.reader import read_all
@@ -47,7 +48,11 @@ def dag() -> DAG:
             ),
         },
         doc_md=_DOC,
-        default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+        default_args={
+            "retries": 3,
+            "retry_delay": timedelta(seconds=30),
+            "retry_policy": RETRIES,
+        },
     ) as made:  # fmt: skip
 
         @task

@@ -10,6 +10,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 
 from tidegate.errors import DataError
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.retries import RETRIES
 from tidegate.path import store_endpoint
 
 ID = "tidegate.verify"
@@ -38,19 +39,18 @@ def dag() -> DAG:
             ),
         },
         doc_md=_DOC,
-        default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+        default_args={
+            "retries": 2,
+            "retry_delay": timedelta(minutes=5),
+            "retry_policy": RETRIES,
+        },
     ) as made:  # fmt: skip
 
         @task
         def verify() -> dict[str, int]:
             """Check each invariant; says how often it is violated."""
-            from airflow.sdk.exceptions import AirflowFailException
-
             params = _params()
-            try:
-                return _verify(params["sample"], repair=params["repair"])
-            except DataError as error:
-                raise AirflowFailException(str(error)) from error  # trying again would not help
+            return _verify(params["sample"], repair=params["repair"])
 
         verify()
     return made
