@@ -17,6 +17,8 @@ def test_derive_makes_the_files_mapping_the_one_that_is_read(shell: Shell) -> No
     assert shell("derive", "shop.orders") == (0, "shop.orders: derived anew\n", "")
     (result,) = shell.json("derive", "shop.orders", "--rows", "1")
     assert result == {"stream": "shop.orders", "derived": False, "steps": {}}
+    (code, _, err) = shell("derive", "--rows", "0")
+    assert (code, "'0' is not a number of records. Write 1 or more" in err) == (2, True)
     (code, _, err) = shell("derive", "shop.oders")
     assert (code, "Did you mean 'shop.orders'?" in err) == (2, True)
 

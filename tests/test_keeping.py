@@ -101,6 +101,7 @@ def test_another_age_may_be_given_this_once(shell: Shell) -> None:
         (["shop.things"], "shop.things: it has no keep: block, so everything stays"),
         (["shop.order"], "no stream 'shop.order'. Did you mean 'shop.orders'?"),
         (["--days", "-1"], "--days is -1. Give 0 or more"),
+        (["--days", "36526"], "--days is 36526. Give 0 or more, 36525 at most"),
     ],
 )
 def test_what_cannot_be_kept_is_a_mistake_in_words(

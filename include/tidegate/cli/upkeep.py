@@ -8,11 +8,11 @@ from typing import Any
 
 from tidegate.cli.pipelines import files, job
 from tidegate.cli.printing import table
-from tidegate.cli.words import DONE, Add
+from tidegate.cli.words import DONE, Add, positive
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
 from tidegate.path import store_endpoint
-from tidegate.pipeline.keeping import policies
+from tidegate.pipeline.keeping import MOST_DAYS, policies
 
 
 def commands(add: Add) -> None:
@@ -20,7 +20,7 @@ def commands(add: Add) -> None:
     derive = add("derive", _derive, "derive knowledge anew where a mapping was changed")
     derive.add_argument("stream", nargs="*", help="only these; default: every stream")
     derive.add_argument(
-        "--rows", type=int, default=20_000, help="records in one commit; default: 20000"
+        "--rows", type=positive, default=20_000, help="records in one commit; default: 20000"
     )
     keep = add("keep", _keep, "move what keep: no longer keeps into Parquet files")
     keep.add_argument("stream", nargs="*", help="only these; default: every stream with keep:")
@@ -53,8 +53,8 @@ def _derive(options: Any) -> int:
 def _keep(options: Any) -> int:
     from tidegate.store import open_store
 
-    if options.days is not None and options.days < 0:
-        raise ConfigError(f"keep: --days is {options.days}. Give 0 or more.")
+    if options.days is not None and not 0 <= options.days <= MOST_DAYS:
+        raise ConfigError(f"keep: --days is {options.days}. Give 0 or more, {MOST_DAYS} at most.")
     known = policies(files(options), options.days)
     for name in options.stream:
         if name not in known:

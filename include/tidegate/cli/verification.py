@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
 from tidegate.cli.printing import table
-from tidegate.cli.words import DONE, NO, Add
+from tidegate.cli.words import DONE, NO, Add, positive
 from tidegate.connections import from_environment
 from tidegate.path import store_endpoint
 
@@ -18,15 +17,9 @@ def commands(add: Add) -> None:
     verify.add_argument("stream", nargs="*", help="only these, as source.stream; default: all")
     verify.add_argument("--repair", action="store_true", help="repair what is wrong")
     verify.add_argument(
-        "--sample", type=_positive, metavar="N",
+        "--sample", type=positive, metavar="N",
         help="draw and hash again N random records of each stream, instead of all",
     )  # fmt: skip
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of records. Write 1 or more")
-    return int(text)
 
 
 def _verify(options: Any) -> int:

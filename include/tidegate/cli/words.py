@@ -29,6 +29,13 @@ def moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"{text!r} {hint}") from error
 
 
+def positive(text: str) -> int:
+    """A number of things on the command line, at least one."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of records. Write 1 or more")
+    return int(text)
+
+
 def run_id() -> str:
     """A name for one more run from a shell."""
     return f"shell__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}_{uuid.uuid4().hex[:8]}"

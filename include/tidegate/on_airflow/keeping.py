@@ -12,7 +12,7 @@ from tidegate import settings
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.path import store_endpoint
-from tidegate.pipeline.keeping import policies
+from tidegate.pipeline.keeping import MOST_DAYS, policies
 from tidegate.pipeline.reader import read_all
 
 ID = "tidegate.keep"
@@ -40,7 +40,7 @@ def dag() -> DAG:
         description="moves old history and quarantine out of the store",
         params={
             "days": Param(
-                None, type=["null", "integer"], minimum=0, title="Days",
+                None, type=["null", "integer"], minimum=0, maximum=MOST_DAYS, title="Days",
                 description="instead of the ages in the pipeline files, where they give one",
             ),
             "dry_run": Param(

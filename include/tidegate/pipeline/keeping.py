@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from tidegate.pipeline.models import Keep
 from tidegate.pipeline.reader import PipelineFile
 
+MOST_DAYS = 36_525
+"""The largest age; see :func:`tidegate.fields.seconds`."""
+
 
 def policies(files: Iterable[PipelineFile], days: int | None = None) -> dict[str, Keep]:
     """``source.stream`` → its ``keep:``, of the streams that have one and are not broken.
