@@ -164,6 +164,8 @@ def test_changes_are_paged_and_say_how_to_go_on(shell: Shell) -> None:
         (["show", "Customer", "bob"], 1, "Customer 'bob': the store knows nothing of it"),
         (["show", "shop.orders", "7"], 1, "shop.orders '7': the store knows nothing of it"),
         (["show", "Customer", "ann", "--as-of-seq", "9"], 3, "at commit 3, not at 9"),
+        (["show", "Customer", "ann", "--as-of-seq", "-1"], 2, "there is no commit -1"),
+        (["show", "Customer", "ann", "--as-of", "0001-01-01T00:00+05:00"], 2, "years 1 and 9999"),
         (["show", "Customer", "ann", "--as-of", "noon"], 2, "'noon' is not a time"),
         (["show", "Customer", "ann", "--relation", "PLACES"], 2, "Did you mean 'PLACED'?"),
         (["history", "shop.orders", "7"], 1, "knows nothing of it at commit 3"),
@@ -179,6 +181,22 @@ def test_what_cannot_be_answered_is_said_plainly(
     found, out, err = shell(*arguments)
     assert (found, out) == (code, "")
     assert message in err
+
+
+def test_many_values_told_in_different_types_are_all_shown(shell: Shell) -> None:
+    shell.write("vocabulary.yaml", "types: {Customer: {attributes: {codes: {many: true}}}}")
+    changed = FILE.replace("attributes: {last: changed}", "attributes: {codes: total}", 1)
+    shell.write("shop.yaml", changed.replace("{last: changed}", "{codes: name}"))
+    assert shell("derive")[0] == 0
+    told = shell.json("show", "Customer", "ann")
+    assert told["attributes"] == {"codes": ["2.50", "9.00", "ann"]}
+
+
+def test_names_are_shown_on_one_line(shell: Shell) -> None:
+    shell.write("shop.yaml", FILE.replace('"Order {id}"', '"Order {id}: {note}"'))
+    assert shell("derive")[0] == 0
+    first = shell("show", "Order", "1", "--as-of-seq", "1")[1].splitlines()[0]
+    assert first == r'Order 1 · "Order 1: two\nlines", at commit 1'
 
 
 def test_history_that_was_trimmed_is_refused(shell: Shell, tmp_path: Path) -> None:

@@ -207,6 +207,7 @@ def test_unknown_words_are_named_with_what_they_may_have_meant(shop: Shop) -> No
         (lambda: store.changes(since=9), "the store is at commit 1, the cursor at 9"),
         (lambda: store.changes(limit=0), "one change or more"),
         (lambda: store.diff(1, 0, "shop.orders"), "the earlier first"),
+        (lambda: store.diff(0, 1, "shop.orders", limit=0), "limit: 0 is too small"),
         (lambda: store.acknowledge("mirror", 1), "not a subscription"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=wanted.replace("?", r"\?")):

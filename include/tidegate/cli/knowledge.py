@@ -116,7 +116,7 @@ def _show(options: Any) -> int:
 
 def _tell(entity: Entity, around: Neighbours) -> None:
     stub = " (only mentioned)" if entity.stub else ""
-    name = f" · {entity.name}" if entity.name else ""
+    name = f" · {_text(entity.name)}" if entity.name else ""
     print(f"{entity.type} {entity.key}{name}{stub}, at commit {entity.seq}")
     width = max([0, *map(len, entity.attributes)])
     for attribute, value in entity.attributes.items():

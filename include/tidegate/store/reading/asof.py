@@ -59,9 +59,11 @@ def resolve(
     if as_of is not None and as_of_seq is not None:
         raise ConfigError("as_of and as_of_seq both name a commit. Give one of them.")
     seq = newest.seq if as_of_seq is None else as_of_seq
+    if seq < 0:
+        raise ConfigError(f"as_of_seq: there is no commit {seq}. Give 0 (nothing yet) or more.")
     if as_of is not None:
         seq = seq_at(connection, as_of)
-    if not 0 <= seq <= newest.seq:
+    if seq > newest.seq:
         raise UnavailableError(
             f"as_of_seq: the store is at commit {newest.seq}, not at {seq}. "
             "Ask for an earlier one, or wait for it with min_seq."
@@ -127,4 +129,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 def _zoned(at: datetime) -> datetime:
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    try:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigError(f"{at} is not between the years 1 and 9999 in UTC.") from error

@@ -132,7 +132,10 @@ def _value(found: Sequence[Description], name: str) -> Any:
     if not _is_many(found, name):
         return values[0] if values else None
     distinct = list(dict.fromkeys(values))
-    return sorted(distinct)
+    try:
+        return sorted(distinct)
+    except TypeError:  # streams tell it in different types
+        return sorted(distinct, key=lambda value: (type(value).__name__, str(value)))
 
 
 # Why ----------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ def diff(
 
     A record that changed and changed back does not differ. *cursor* is empty at first.
     """
+    if limit < 1:
+        raise ConfigError(f"limit: {limit} is too small; ask for one change or more.")
     first, last = (asof.resolve(connection, as_of_seq=seq) for seq in span)
     if first.seq > last.seq:
         raise ConfigError(f"diff: commit {first.seq} is after {last.seq}. Give the earlier first.")
