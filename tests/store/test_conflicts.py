@@ -108,3 +108,19 @@ def test_records_of_one_stream_may_contradict_each_other_about_a_single_target(
     assert lost(store) == {"to": ["a"]}
     jobs.load([{**told(2, "p"), "id": 3, "boss": "a"}])
     assert lost(store) == {"to": []}
+
+
+@pytest.mark.parametrize(("kind", "cell"), [("bytes", b"\x07"), ("bool", True), ("float64", 0.5)])
+def test_no_value_contradicts_nothing_whatever_its_type(
+    store: Store, tmp_path: Path, kind: str, cell: Any
+) -> None:
+    load = {"entities": [{"type": "Person", "key": "id", "attributes": ["face"]}]}
+    types = {"id": "int64", "face": kind}
+    crm, web = (
+        Delivery(store, tmp_path, name, types, {"trust": trust, "load": load})
+        for name, trust in (("crm.people", 90), ("web.users", 50))
+    )
+    crm.load([{"id": 1, "face": None}])
+    web.load([{"id": 1, "face": cell}])
+    assert lost(store) == {"to": []}
+    assert store.conflicts().conflicts == ()

@@ -71,8 +71,10 @@ class Json:
     def value(self, column: str, alias: str) -> str:
         """The column as a value that a JSON object takes."""
         cell, kind = self.cell(column, alias), self.kinds.get(column)
+        if kind == "bytes" and self.lite:
+            return f"CASE WHEN {cell} IS NOT NULL THEN lower(hex({cell})) END"
         if kind == "bytes":
-            return f"lower(hex({cell}))" if self.lite else f"encode({cell}, 'hex')"
+            return f"encode({cell}, 'hex')"
         if kind == "bool" and self.lite:
             return f"CASE {cell} WHEN 1 THEN json('true') WHEN 0 THEN json('false') END"
         if kind == "float64" and self.lite:
