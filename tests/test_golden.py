@@ -343,3 +343,5 @@ def test_negative_zero_and_the_smallest_numbers_stay_as_both_databases_can(
     if store == "sqlite":  # and SQLite drops it when it writes
         wanted[0] = "0.0"
     assert [repr(value) for value in shop.stored("ratio", tail="ORDER BY _key")] == wanted
+    with shop.job().store() as kept:
+        assert kept.verify() == []

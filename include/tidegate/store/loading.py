@@ -55,7 +55,7 @@ def load(database: Engine, todo: Load) -> Report:
             if done is None:
                 evolve.require_names(connection, plan)
                 staging.create(connection, plan)
-                staging.fill(connection, plan, _passed(todo, plan))
+                staging.fill(connection, plan, _passed(connection, todo, plan))
         if done is not None:
             return done
         with connection.execution_options(reads=False).begin() as transaction:
@@ -105,11 +105,12 @@ def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
     return report
 
 
-def _passed(todo: Load, plan: Records) -> Iterator[pa.Table]:
+def _passed(connection: Connection, todo: Load, plan: Records) -> Iterator[pa.Table]:
     """The pages' good rows, with the columns that the stage takes."""
     layout = Layout.of(plan, todo.stream)
     for page in stage.pages(todo.increment):
         table = page.filter(pc.is_null(page.column("_held")))
+        table = staging.kept(connection, table)
         gone = tombstones.among(table, todo.stream.deleted, todo.columns)
         table = table.append_column("_deleted", gone)
         table = table.append_column("_hash", layout.hashes(table))

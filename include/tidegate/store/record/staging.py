@@ -101,6 +101,16 @@ def _ahead(pages: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield page
 
 
+def kept(connection: Connection, page: pa.Table) -> pa.Table:
+    """*page* with the values that the database will give back: SQLite knows no negative zero."""
+    if connection.dialect.name == "sqlite":
+        for place, name in enumerate(page.column_names):
+            cells = page.column(place)
+            if pa.types.is_floating(cells.type):
+                page = page.set_column(place, name, pc.add(cells, pa.scalar(0.0, cells.type)))
+    return page
+
+
 def _encodable(page: pa.Table, columns: list[Column]) -> pa.Table:
     for place, column in enumerate(columns):
         if column.type.name == "decimal" and _as_text(column.type):
