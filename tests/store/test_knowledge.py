@@ -181,3 +181,28 @@ def test_the_largest_number_speaks_for_an_entity_on_either_database(
     with store._reading() as connection:
         (text,) = connection.exec_driver_sql("SELECT CAST(attributes AS TEXT) FROM entity").one()
     assert json.loads(text) == {"id": 2}
+
+
+def test_elements_are_in_the_order_of_their_octets_in_any_language(
+    postgres: services.Server, tmp_path: Path
+) -> None:
+    endpoint = postgres.fresh()
+    postgres.execute(
+        postgres.admin,
+        f"DROP DATABASE {endpoint.database}",
+        f"CREATE DATABASE {endpoint.database} TEMPLATE template0 "
+        "LOCALE_PROVIDER icu ICU_LOCALE 'en'",
+    )
+    relation = {"type": "IN", "from": "Thing", "each": "tags", "to": {"type": "Tag", "key": "."}}
+    load = {"entities": [{"type": "Thing", "key": "id"}], "relations": [relation]}
+    words = Vocabulary.model_validate(
+        {"relations": {"IN": {"from": "Thing", "to": "Tag", "single": True}}}
+    )
+    types = {"id": "int64", "tags": "json"}
+    with open_store(endpoint) as store:
+        desk = Delivery(store, tmp_path, "lab.things", types, {"load": load}, words=words)
+        desk.load([{"id": 1, "tags": '["b", "a", "B", "A"]'}])
+        now = store.neighbours("Thing", "1").entities
+        desk.load([{"id": 2, "tags": "[]"}])
+        then = store.neighbours("Thing", "1", as_of_seq=1).entities
+    assert now == then == (("Tag", "A"),)

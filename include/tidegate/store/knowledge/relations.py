@@ -46,6 +46,7 @@ def _statements(work: Work, rule: Rule, table: str) -> str:
     }
     members = rule.says["qualifiers"].items()
     if rule.each:
+        pieces["by_octets"] = "" if work.json.lite else ' COLLATE "C"'
         pieces["elements"] = work.json.elements(rule.each, "c")
         pieces["to"] = jsontext.joined([work.json.member_text(name) for name in end])
         values = [(name, work.json.member(member)) for name, member in members]
@@ -64,7 +65,8 @@ FROM {table} AS c WHERE c.{from} IS NOT NULL AND {to} IS NOT NULL"""
 
 _STATED_BY_ELEMENTS = """
 SELECT s.record, row_number() OVER (
-    PARTITION BY s.record ORDER BY s.to_key, CAST(s.qualifiers AS TEXT)) - 1 AS n,
+    PARTITION BY s.record
+    ORDER BY s.to_key{by_octets}, CAST(s.qualifiers AS TEXT){by_octets}) - 1 AS n,
   s.from_key, s.to_key, s.qualifiers, s.valid
 FROM (SELECT c._key AS record, c.{from} AS from_key, {to} AS to_key,
         {qualifiers} AS qualifiers, {valid} AS valid
