@@ -14,6 +14,8 @@ def test_derive_makes_the_files_mapping_the_one_that_is_read(shell: Shell) -> No
     shell.sql("INSERT INTO orders VALUES (4, '4.00', '2026-03-04')")
     (code, out, _) = shell("run", "shop.orders", "--json")
     assert (code, '"mapping": "outdated"' in out) == (0, True)
+    shell.sql("INSERT INTO orders VALUES (5, '5.00', '2026-03-05')")
+    assert "To apply it: tidegate derive shop.orders" in shell("run", "shop.orders")[1]
     assert shell("derive", "shop.orders") == (0, "shop.orders: derived anew\n", "")
     (result,) = shell.json("derive", "shop.orders", "--rows", "1")
     assert result == {"stream": "shop.orders", "derived": False, "steps": {}}

@@ -49,6 +49,8 @@ def _run(options: Any) -> int:
     else:
         numbers = ", ".join(f"{report[name]:,} {name}" for name in _NUMBERS)
         print(f"{todo.full_name} ({mode}): {numbers}; watermark {report['watermark']}")
+        if report["details"].get("mapping") == "outdated":
+            print(f"load: was changed. To apply it: tidegate derive {todo.full_name}")
     return DONE
 
 

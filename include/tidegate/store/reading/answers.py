@@ -1,7 +1,8 @@
 """What the reading API answers: frozen records of plain Python values, each with its commit.
 
 ``seq`` of an answer is the commit it was read at: asked again with ``as_of_seq=answer.seq``, the
-store says the same, whatever was loaded since.
+store says the same, whatever was loaded since. With ``valid`` too, unless a read that arrived
+late showed an older version once more: of versions that do not reign, the one seen last counts.
 """
 
 from __future__ import annotations
