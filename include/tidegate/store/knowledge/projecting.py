@@ -84,7 +84,8 @@ class Work:
 
     def _make(self, name: str, how: str) -> None:
         self.script.run("DROP TABLE IF EXISTS {" + name + "}", self.pieces)
-        self.script.run("CREATE TEMPORARY TABLE {" + name + "} " + how, self.pieces)
+        making = "CREATE TEMPORARY TABLE {" + name + "} {how}"
+        self.script.run(making, {**self.pieces, "how": how})
 
     def filled(self, query: str, pieces: Pieces[str, str]) -> str:
         """*query* with the tables' names and *pieces* in it."""
