@@ -75,7 +75,8 @@ made with, loads go on with the old mapping, and this DAG derives entities and r
 the stored records. The source is not asked. The new mapping is read from the moment it is complete.
 
 It starts by itself when a run of the stream finds its mapping outdated. Trigger it by hand for one
-stream, or for all of them. A task that died goes on where it was.
+stream, or for all of them. A task that died goes on where it was; when all its tries have failed,
+nothing starts it again but you.
 """
 
 

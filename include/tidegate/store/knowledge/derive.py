@@ -50,8 +50,11 @@ def steps(engine: Engine, name: str, stream: Stream, rows: int = 20_000) -> Iter
         with engine.connect() as connection, connection.execution_options(reads=True).begin():
             building = _wanted(connection, name, stream)
         with engine.begin() as connection:
-            step = _next(connection, name, stream, rows) if building else None
-            step = step or _remove(connection, name, rows)
+            step = (
+                _next(connection, name, stream, rows)
+                if building
+                else _remove(connection, name, rows)
+            )
         if step is None:
             return
         yield step
@@ -66,8 +69,8 @@ def _wanted(connection: Connection, name: str, stream: Stream) -> bool:
     return [(one.state, one.definition) for one in found] != [(ACTIVE, wanted)]
 
 
-def _next(connection: Connection, name: str, stream: Stream, rows: int) -> Step | None:
-    """The next commit of a derivation; None when another one has ended it meanwhile."""
+def _next(connection: Connection, name: str, stream: Stream, rows: int) -> Step:
+    """The next commit of a derivation; one of nothing when another has ended it meanwhile."""
     make_room(connection)
     seq = ledger.next_seq(connection)
     words = vocabulary.learn(connection, stream.vocabulary)
