@@ -19,8 +19,8 @@ from services import Server
 from tidegate import path
 from tidegate.connections import Endpoint
 from tidegate.errors import UndefinedConnectionError
+from tidegate.job import Job
 from tidegate.model import Mode, Report, Request, Window
-from tidegate.path import Job
 from tidegate.pipeline.models import Source, Stream
 
 STAMP = {"mysql": "DATETIME(6)", "postgres": "TIMESTAMP(6)", "sqlite": "DATETIME"}

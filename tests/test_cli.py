@@ -16,6 +16,7 @@ import pytest
 
 from services import Server
 from tidegate import cli, path
+from tidegate.job import Job
 from tidegate.model import Request
 
 FILE = """\
@@ -401,7 +402,7 @@ def test_a_run_that_another_one_overtook_ends_with_4(
 ) -> None:
     validate = path.validate
 
-    def slowly(job: path.Job, increment: Any) -> Any:
+    def slowly(job: Job, increment: Any) -> Any:
         monkeypatch.setattr(path, "validate", validate)
         path.run(job, Request("shop.orders", "the-other-run"))
         return validate(job, increment)

@@ -16,6 +16,7 @@ from services import Server
 from shops import STAMP, Shop
 from tidegate import path, settings, stage
 from tidegate.errors import ConfigError, DataError, MismatchError, OvertakenError
+from tidegate.job import Job
 from tidegate.model import Mode, Watermark, Window
 
 T0 = datetime(2026, 3, 1, 12)
@@ -484,7 +485,7 @@ def test_a_run_goes_on_from_any_staged_step_with_the_same_result(shop: Shop) -> 
         assert content(shop) == before
 
 
-def _go_on(job: path.Job, where: str, steps: Iterable[Any]) -> Any:
+def _go_on(job: Job, where: str, steps: Iterable[Any]) -> Any:
     increment = stage.load_manifest(where)
     for step in steps:
         increment = step(job, increment)

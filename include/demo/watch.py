@@ -79,7 +79,7 @@ class Watch:
     def comparisons(self) -> list[Comparison]:
         """Tidegate's own comparison of every stream: each source row, by key and content."""
         from tidegate.compare import compare
-        from tidegate.path import Job
+        from tidegate.job import Job
         from tidegate.pipeline.reader import read_file
 
         file = read_file(self._places.pipelines / "shop.yaml")

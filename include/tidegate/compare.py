@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidegate.path import Job
+from tidegate.job import Job
 
 if TYPE_CHECKING:
     from tidegate.sources import Source

@@ -29,12 +29,13 @@ Json = Any
 
 
 class Mode(StrEnum):
-    """What a run reads. ``window`` and ``replay`` leave the watermark alone."""
+    """What a run reads. ``window``, ``replay`` and ``repair`` leave the watermark alone."""
 
     INCREMENT = "increment"
     WINDOW = "window"
     FULL = "full"
     REPLAY = "replay"
+    REPAIR = "repair"
 
     @property
     def advances(self) -> bool:
@@ -104,7 +105,8 @@ class Replay:
 class Request:
     """One run of one stream: what to read, and who asks.
 
-    *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1.
+    *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1. *keys*, of a
+    repair, are the ``_key`` texts of the rows to read again.
     """
 
     stream: str
@@ -113,6 +115,7 @@ class Request:
     window: Window | None = None
     attempt: int = 1
     replay: Replay | None = None
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,11 @@ class Increment:
     generation  compare-and-set value of the watermark; ignored where the mode moves none
     observed_at source's clock (ISO UTC) when *high* was computed
     cleaned     rows touched by each cleaning step, in order
+    fence       number of the lease that this run holds; 0 where the mode needs none
+    bound       in words: how *high* was computed, and what it waits for
+    memory      what the source wants to find again at the next run; nobody else reads it
+    census      rows that no cursor reaches, by kind: ``null``, ``zero``, ``future``
+    gone        page of keys (``_key``, ``_token``) that the source no longer has; lies in *origin*
     """
 
     request: Request
@@ -180,6 +188,16 @@ class Increment:
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     source_columns: tuple[dict[str, Json], ...] = ()
+    fence: int = 0
+    bound: str = ""
+    memory: Json = None
+    census: Mapping[str, int] = field(default_factory=dict)
+    gone: StagedPage | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to load."""
+        return not self.rows and self.gone is None
 
 
 @dataclass(frozen=True, slots=True)

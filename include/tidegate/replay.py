@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tidegate.errors import TidegateError
-from tidegate.model import Replay, Request, Watermark, Window
-from tidegate.sources import Observation, Rows
+from tidegate.model import Json, Replay, Request, Watermark, Window
+from tidegate.sources import Observation, Rows, Shared
 from tidegate.types import Column
 
 if TYPE_CHECKING:
@@ -48,7 +49,23 @@ class Quarantine:
         """Of the stream's last pull."""
         return self._columns
 
-    def observe(self) -> Observation:
+    def adopt(self, columns: Sequence[Column]) -> None:
+        """Rows in quarantine are read as they were held."""
+
+    def census(self) -> dict[str, int]:
+        """Nothing of the kind."""
+        return {}
+
+    def changed(self) -> str | None:
+        """Held rows do not change."""
+        return None
+
+    def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
+        """Those of the rows that have these keys."""
+        wanted = replace(self._wanted, keys=tuple(keys))
+        return self._store.replay(self._stream, wanted, self._columns, self._page_rows)
+
+    def observe(self, shared: Shared, memory: Json = None) -> Observation:
         """The source's clock at the last look; a replay says nothing of how far it is complete."""
         return Observation(None, self._store.state(self._stream).observed_at or "")
 

@@ -134,6 +134,7 @@ def _increment(value: dict[str, Json]) -> Increment:
     window = request["window"]
     request["window"] = Window(**window) if window else None
     request["mode"] = Mode(request["mode"])
+    request["keys"] = tuple(request.get("keys", ()))
     if replay := request.get("replay"):
         request["replay"] = Replay(**{**replay, "keys": tuple(replay["keys"])})
     return Increment(
@@ -148,6 +149,7 @@ def _increment(value: dict[str, Json]) -> Increment:
             "checks": tuple(Check(**check) for check in value["checks"]),
             "notes": tuple(value["notes"]),
             "source_columns": tuple(value.get("source_columns", ())),
+            "gone": StagedPage(**value["gone"]) if value.get("gone") else None,
         }
     )
 

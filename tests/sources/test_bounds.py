@@ -14,7 +14,7 @@ from sources.tables import INSTANT, STAMP, insert, keys, pull, stream
 from tidegate.errors import ConfigError
 from tidegate.fields import duration
 from tidegate.model import Watermark
-from tidegate.sources import open_source
+from tidegate.sources import Apart, open_source
 from tidegate.sources.sql.bound import observe
 from tidegate.sources.sql.moments import earliest_local
 from tidegate.types import ColumnType
@@ -96,7 +96,7 @@ def test_the_servers_clock_is_read_in_utc(sql_server: Server) -> None:
     endpoint = make(sql_server, f"{STAMP[sql_server.kind]} NOT NULL")
     before = datetime.now(UTC)
     with open_source(endpoint, stream(lookback="1h"), "shop.orders") as source:
-        seen = source.observe()
+        seen = source.observe(Apart())
     at = datetime.fromisoformat(seen.observed_at)
     assert before - timedelta(seconds=1) < at < datetime.now(UTC) + timedelta(seconds=1)
     assert seen.high is not None
@@ -109,9 +109,9 @@ def test_a_numeric_cursor_goes_by_its_largest_value(sql_server: Server) -> None:
     endpoint = make(sql_server, "BIGINT")
     spec = stream(lookback=10)
     with open_source(endpoint, spec, "shop.orders") as source:
-        assert source.observe().high is None
+        assert source.observe(Apart()).high is None
         insert(sql_server, endpoint, "orders", [{"id": 1, "changed": 2**53 + 1}, {"id": 2}])
-        assert source.observe().high == Watermark(2**53 + 1 - 10)
+        assert source.observe(Apart()).high == Watermark(2**53 + 1 - 10)
     assert keys(pull(endpoint, spec, 2**53 + 1)) == ["1", "2"], "no cursor: read every time"
     assert keys(pull(endpoint, spec, 2**53 + 2)) == ["2"]
 
@@ -130,7 +130,7 @@ def test_cursor_and_lookback_must_be_of_one_kind(
     endpoint = make(sql_server, kind)
     with open_source(endpoint, stream(lookback=lookback), "shop.orders") as source:
         with pytest.raises(ConfigError, match="shop") as error:
-            source.observe()
+            source.observe(Apart())
         assert message in str(error.value)
         assert [finding.level for finding in source.check()] == ["error"]
 

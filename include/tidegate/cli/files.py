@@ -12,7 +12,7 @@ from tidegate.cli.pipelines import files, unknown
 from tidegate.cli.words import DONE, USAGE, Add
 from tidegate.connections import from_environment
 from tidegate.errors import TidegateError
-from tidegate.path import Job
+from tidegate.job import Job
 
 
 def commands(add: Add) -> None:

@@ -18,7 +18,7 @@ from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, NO, Add, moment
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
-from tidegate.path import store_endpoint
+from tidegate.job import store_endpoint
 
 if TYPE_CHECKING:
     from tidegate.store import Entity, History, Neighbours, Store, Version

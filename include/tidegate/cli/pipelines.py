@@ -8,7 +8,7 @@ from tidegate import settings
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
-from tidegate.path import Job
+from tidegate.job import Job
 from tidegate.pipeline.reader import PipelineFile, read_all
 
 

@@ -12,8 +12,8 @@ from tidegate.cli.pipelines import job
 from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, NO, Add, moment, run_id
 from tidegate.connections import from_environment
+from tidegate.job import store_endpoint
 from tidegate.model import Mode, Replay, Request, utc_text
-from tidegate.path import store_endpoint
 
 _STATES = ("held", "mended", "replayed", "outdated")
 

@@ -13,8 +13,8 @@ from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, NO, Add, moment, run_id
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
+from tidegate.job import store_endpoint
 from tidegate.model import Mode, Request, Window
-from tidegate.path import store_endpoint
 
 
 def commands(add: Add) -> None:

@@ -11,7 +11,7 @@ from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, Add, positive
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
-from tidegate.path import store_endpoint
+from tidegate.job import store_endpoint
 from tidegate.pipeline.keeping import MOST_DAYS, policies
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, NO, Add, positive
 from tidegate.connections import from_environment
-from tidegate.path import store_endpoint
+from tidegate.job import store_endpoint
 
 
 def commands(add: Add) -> None:

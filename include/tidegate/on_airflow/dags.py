@@ -12,11 +12,11 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
 from tidegate import describe, settings
 from tidegate.errors import ConfigError
 from tidegate.fields import duration
+from tidegate.job import Job
 from tidegate.model import Mode
 from tidegate.on_airflow import steps, upkeep
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
-from tidegate.path import Job
 from tidegate.pipeline.models import Source, Stream
 from tidegate.pipeline.reader import PipelineFile, read_all
 

@@ -10,9 +10,9 @@ from airflow.sdk import DAG, Asset, AssetAlias, Param, get_current_context, task
 from tidegate import settings
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
+from tidegate.job import Job
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
-from tidegate.path import Job
 from tidegate.pipeline.reader import read_all
 
 ID = "tidegate.derive"

@@ -9,9 +9,9 @@ from typing import Any
 from airflow.sdk import DAG, Param, get_current_context, task
 
 from tidegate import settings
+from tidegate.job import store_endpoint
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
-from tidegate.path import store_endpoint
 from tidegate.pipeline.keeping import MOST_DAYS, policies
 from tidegate.pipeline.reader import read_all
 

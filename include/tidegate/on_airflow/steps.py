@@ -11,9 +11,9 @@ from airflow.sdk import Asset, BaseOperatorLink, get_current_context, task
 
 from tidegate import describe
 from tidegate.errors import ConfigError, OvertakenError
+from tidegate.job import Job
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
 from tidegate.on_airflow import derivation
-from tidegate.path import Job
 
 _log = logging.getLogger(__name__)
 

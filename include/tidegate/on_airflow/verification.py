@@ -9,9 +9,9 @@ from typing import Any
 from airflow.sdk import DAG, Param, get_current_context, task
 
 from tidegate.errors import DataError
+from tidegate.job import store_endpoint
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
-from tidegate.path import store_endpoint
 
 ID = "tidegate.verify"
 _SHOWN = 20

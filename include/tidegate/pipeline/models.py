@@ -115,13 +115,71 @@ class Keep(Strict):
     )
 
 
+class Drift(Strict):
+    """What to do when the table's columns are no longer those that were agreed on."""
+
+    add: Literal["accept", "ask", "refuse"] = Field(
+        "accept", description="a new column: read it (all rows once more), ask a person, or stop"
+    )
+    drop: Literal["keep", "refuse"] = Field(
+        "refuse", description="a column is gone: keep it in the store, NULL from now on; or stop"
+    )
+    change: Literal["widen", "refuse"] = Field(
+        "widen", description="another type: follow if every value still fits, or stop"
+    )
+    renamed: dict[ColumnName, ColumnName] = Field(
+        {}, description="new name in the table: name that this file and the store go on using"
+    )
+
+
+class Deletes(Strict):
+    """How rows that are gone from the table are found, beside ``deleted:``."""
+
+    brake: Limit = Field(
+        "5%",
+        description="more rows than this gone at once: delete none and fail; a share counts "
+        "at least 100 rows",
+    )
+    full: bool = Field(False, description="a full run, too, looks for rows that are gone")
+
+
+class Verify(Strict):
+    """How the stream is compared with its source."""
+
+    enabled: bool = Field(True, description="whether the source's verify DAG looks at it")
+    repair: bool = Field(True, description="read again what differs; else only report it")
+    chunk: Duration = Field("500ms", description="longest time one comparison may take there")
+
+
 class Settings(Strict):
     """What ``defaults:`` and a stream may both set."""
 
     schedule: Schedule = Field("1m", description="interval (30s, 5m, 2h) or cron expression")
-    lookback: Duration | Annotated[int, Field(ge=0)] = Field(
-        "1m", description="read again this far below the safe bound; a number for numeric cursors"
+    lookback: Duration | Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="read again this far below the bound, for cursors that applications "
+        "stamp; a number for numeric cursors; default: 1m (1000) where the bound is not computed "
+        "or the database does not stamp the cursor itself",
     )
+    bound: Literal["auto", "computed", "lookback"] = Field(
+        "auto",
+        description="how far a read is complete: computed from the server's open "
+        "transactions where that is allowed; always; or the clock minus lookback",
+    )
+    null_cursor: Literal["read", "quarantine", "fail"] = Field(
+        "read",
+        description="rows whose cursor is NULL or no date: read them all in every run, "
+        "hold them, or stop",
+    )
+    future_rows: int = Field(
+        10_000, ge=0, description="rows stamped later than now, read at most in one run"
+    )
+    pause_above: int | None = Field(
+        50, ge=1, description="wait before a page while the source runs more statements than this"
+    )
+    drift: Drift = Field(Drift(), description="what to do when the columns change")
+    deletes: Deletes = Field(Deletes(), description="how rows that are gone are found")
+    verify: Verify = Field(Verify(), description="how the stream is compared with its source")
     time_zone: ZoneName = Field("UTC", description="zone of the source's zone-less times")
     stop_above: Limit | None = Field(
         None, description="more rows held than this: load nothing; a share counts at least 100 rows"
@@ -193,5 +251,8 @@ class Source(Strict):
         None, description="Airflow pool; default: default_pool"
     )
     pool_slots: int = Field(4, ge=1, description="slots of the pool, when it is created")
+    verify: Schedule | Literal["never"] = Field(
+        "23 2 * * *", description="when its streams are compared with the store"
+    )
     defaults: Settings = Field(Settings(), description="settings for all streams")
     streams: dict[Name, Stream] = Field({}, description="the tables, by the name you give them")

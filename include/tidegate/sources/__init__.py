@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from tidegate.model import Watermark, Window
+from tidegate.model import Json, Watermark, Window
 from tidegate.types import Column
 
 if TYPE_CHECKING:
@@ -24,12 +24,64 @@ if TYPE_CHECKING:
 class Observation:
     """How far the source is complete, decided before anything is read.
 
-    high         what the watermark may become; None when there is nothing to go by (empty table)
+    high         what the watermark may become; None: it stays where it is
     observed_at  the source's own clock, ISO 8601 UTC
+    bound        in words: how *high* was computed, and what it waits for
+    floor        read from here at the latest, whatever the watermark says: the clock stepped back
+    memory       what the source wants to find again at the next run; plain JSON
     """
 
     high: Watermark | None
     observed_at: str
+    bound: str = ""
+    floor: Watermark | None = None
+    memory: Json = None
+
+
+class Shared(Protocol):
+    """What all streams of one server know of it; the store keeps it."""
+
+    def shared(self, server: str) -> tuple[int, Json]:
+        """Generation and value of what is known of *server*; ``(0, None)`` at first."""
+
+    def share(self, server: str, generation: int, value: Json) -> bool:
+        """Replace it; False, changing nothing, when *generation* is no longer the one kept."""
+
+
+class Apart:
+    """A Shared that nobody else sees."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, Json]] = {}
+
+    def shared(self, server: str) -> tuple[int, Json]:
+        """As :meth:`Shared.shared`."""
+        return self._known.get(server, (0, None))
+
+    def share(self, server: str, generation: int, value: Json) -> bool:
+        """As :meth:`Shared.share`."""
+        if self.shared(server)[0] != generation:
+            return False
+        self._known[server] = generation + 1, value
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows of a range of keys, counted and hashed by the source itself.
+
+    first, until  the range of the key's first column: first ≤ key < until; None: open
+    rows, xor     how many, and the XOR of their hashes (signed, 64 bits)
+    hot           keys that lie above the asked watermark, and are neither counted nor hashed
+    seconds       how long the source took
+    """
+
+    first: int | None
+    until: int | None
+    rows: int
+    xor: int
+    hot: frozenset[str]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +90,35 @@ class Finding:
 
     level: Literal["error", "warning"]
     message: str
+    code: str = ""
 
 
 class Rows(Protocol):
     """What a run pulls from. A context manager."""
 
     def columns(self) -> list[Column]:
-        """The columns of every page, types from ``types:`` or from the source's catalogue."""
+        """What there is now; types from ``types:`` or from the source's catalogue."""
 
-    def observe(self) -> Observation:
-        """The safe bound. Ask for it BEFORE reading, and read from the old watermark."""
+    def adopt(self, columns: Sequence[Column]) -> None:
+        """Read only these, as these types; names must be among :meth:`columns`."""
+
+    def observe(self, shared: Shared, memory: Json = None) -> Observation:
+        """The safe bound. Ask for it BEFORE reading, and read from the old watermark.
+
+        *memory* is that of the observation stored last.
+        """
 
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Pages with data and bookkeeping columns: from *low* on, or one *window*, or all."""
+
+    def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows that have these ``_key`` texts, as :meth:`pull` would give them."""
+
+    def census(self) -> dict[str, int]:
+        """After a pull: how many of its rows no cursor reaches, by kind."""
+
+    def changed(self) -> str | None:
+        """What became of the columns since :meth:`columns` was asked first; None: nothing."""
 
     def __enter__(self) -> Self: ...
 
@@ -65,8 +133,14 @@ class Rows(Protocol):
 class Source(Rows, Protocol):
     """One stream of one source; it connects when first asked for something."""
 
-    def scan(self) -> Iterator[pa.Table]:
-        """All rows in key order, bookkeeping columns only: for comparisons."""
+    def scan(self, first: int | None = None, until: int | None = None) -> Iterator[pa.Table]:
+        """Rows in key order, ``_key`` and ``_source_hash`` only; all, or a range as Chunk's."""
+
+    def chunked(self) -> bool:
+        """Whether :meth:`chunk` can be asked: the source hashes, its keys begin with a number."""
+
+    def chunk(self, first: int | None, rows: int, below: Watermark | None) -> Chunk:
+        """The next *rows* rows or so from key *first* on; without what is at or above *below*."""
 
     def count(self) -> int:
         """How many rows there are now."""

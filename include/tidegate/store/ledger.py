@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import OvertakenError
-from tidegate.model import Increment, Mode, Report, Watermark
+from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.store.tables import COUNTS, head_table, run_table, stream_table
 
 
@@ -27,6 +27,7 @@ class StreamState:
     watermark: Watermark | None
     generation: int
     observed_at: str | None
+    memory: Json = None
 
 
 def now() -> str:

@@ -82,6 +82,24 @@ class Store(Library):
         with self._reading() as connection:
             return ledger.state(connection, stream)
 
+    def lease(self, stream: str, owner: str) -> int:
+        """Take the lease of *stream* for the run *owner*; returns its fence."""
+        return 0
+
+    def renew(self, stream: str, fence: int) -> None:
+        """The run that has *fence* is alive. Raises FencedError when another took over."""
+
+    def release(self, stream: str, fence: int) -> None:
+        """Give the lease back, if *fence* is still the one that holds it."""
+
+    def shared(self, server: str) -> tuple[int, Json]:
+        """As :meth:`tidegate.sources.Shared.shared`."""
+        return 0, None
+
+    def share(self, server: str, generation: int, value: Json) -> bool:
+        """As :meth:`tidegate.sources.Shared.share`."""
+        return True
+
     def issue_read(self, stream: str) -> int:
         """The number of a read that begins now; see :func:`tidegate.store.ledger.issue_read`."""
         with self._writing() as connection:

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, TidegateError
 from tidegate.fields import seconds
-from tidegate.model import Watermark, Window
-from tidegate.sources import Finding, Observation
+from tidegate.model import Json, Watermark, Window
+from tidegate.sources import Apart, Chunk, Finding, Observation, Shared
 from tidegate.sources.sql import bound
 from tidegate.sources.sql.catalogue import findings
 from tidegate.sources.sql.dialect import Clause
@@ -62,11 +62,37 @@ class SqlSource:
         """Of the table, in its own order."""
         return [spec.column for spec in self._plan.specs]
 
-    def observe(self) -> Observation:
+    def adopt(self, columns: Sequence[Column]) -> None:
+        """Leave the other columns out."""
+
+    def census(self) -> dict[str, int]:
+        """Rows without a usable cursor."""
+        return {}
+
+    def changed(self) -> str | None:
+        """Looks into the catalogue again."""
+        return None
+
+    def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
+        """By primary key."""
+        raise NotImplementedError
+
+    def chunked(self) -> bool:
+        """Not yet."""
+        return False
+
+    def chunk(self, first: int | None, rows: int, below: Watermark | None) -> Chunk:
+        """Not yet."""
+        raise NotImplementedError
+
+    def observe(self, shared: Shared, memory: Json = None) -> Observation:
         """The safe bound, and the server's clock when it was computed."""
         plan = self._plan
         native, type = plan.native(self._stream.cursor), plan.type(self._stream.cursor)
-        bound.require_lookback(self._name, self._stream.lookback, type, native.name)
+        lookback = self._stream.lookback
+        if lookback is None:
+            lookback = "1m" if type.name in TEMPORAL else 1000
+        bound.require_lookback(self._name, lookback, type, native.name)
         largest = None
         if type.name not in TEMPORAL:
             dated = self._session.dialect.dated(native, type)
@@ -74,7 +100,7 @@ class SqlSource:
             statement = sa.select(highest).select_from(plan.source).where(*dated)
             largest = self._session.scalar(statement)
         clock = self._clock()
-        seen = bound.observe(clock, largest, self._stream.lookback, type, self._zone)
+        seen = bound.observe(clock, largest, lookback, type, self._zone)
         return replace(seen, high=seen.high and replace(seen.high, column=self._stream.cursor))
 
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
@@ -83,7 +109,7 @@ class SqlSource:
         parts = self._windowed(window) if window else self._increment(low)
         yield from self._pages(parts, read)
 
-    def scan(self) -> Iterator[pa.Table]:
+    def scan(self, first: int | None = None, until: int | None = None) -> Iterator[pa.Table]:
         """All rows by primary key; bookkeeping columns only."""
         yield from self._pages(self._family([], self._keys(), self._unique), 0, data=False)
 
@@ -96,7 +122,7 @@ class SqlSource:
         """Connection, rights, names, types, index: every finding, no exception of ours."""
         try:
             found = self._findings()
-            self.observe()
+            self.observe(Apart())
             self._session.rows(self._keyset(1).first(Slice((), (), unique=True)))
         except TidegateError as error:
             return [Finding("error", str(error))]

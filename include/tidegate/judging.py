@@ -1,0 +1,144 @@
+"""The details of validation: what is judged, which rows are held, and when too many are."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tidegate import settings, stage
+from tidegate.errors import ConfigError, DataError
+from tidegate.fields import share
+from tidegate.job import Job
+from tidegate.model import Increment, Mode, Reason
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tidegate.types import Column
+    from tidegate.validate import Outcome, Suite
+
+_log = logging.getLogger(__name__)
+
+
+def judge(job: Job, increment: Increment) -> Outcome:
+    """What the stream's expectations say of *increment*.
+
+    Raises DataError when one fails that is about the rows as a whole.
+    """
+    from tidegate.types import Column
+    from tidegate.validate import Suite
+
+    stream = increment.request.stream
+    columns = [Column.from_json(column) for column in increment.columns]
+    suite = Suite(stream, job.stream.expect, columns)
+    outcome = suite.check(lambda names: _judged(job, increment, columns, names))
+    _keep(suite, outcome)
+    if outcome.failures:
+        raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
+    return outcome
+
+
+def held(increment: Increment, found: Outcome) -> Iterator[pa.Table]:
+    """The staged pages, with the rows held that *found* names."""
+    rows: dict[int, dict[int, list[Reason]]] = {}
+    for (number, row), why in found.held.items():
+        rows.setdefault(number, {})[row] = why
+    for number, page in enumerate(stage.pages(increment)):
+        yield _hold(page, rows[number]) if number in rows else page
+
+
+def _judged(
+    job: Job, increment: Increment, columns: list[Column], names: list[str] | None
+) -> Iterator[pa.Table]:
+    """The staged pages as validation sees them: tombstones stand aside as held rows do."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tidegate import tombstones
+
+    rule = job.stream.deleted
+    if rule is None:
+        yield from stage.pages(increment, names)
+        return
+    tombstones.require(increment.request.stream, rule, columns)
+    wanted = names and list(dict.fromkeys([*names, rule.column]))
+    for page in stage.pages(increment, wanted):
+        gone = tombstones.among(page, rule, columns)
+        aside = pc.if_else(gone, pa.scalar("tombstone"), page.column("_held"))
+        place = page.schema.get_field_index("_held")
+        yield page.set_column(place, "_held", aside)
+
+
+def _keep(suite: Suite, outcome: Outcome) -> None:
+    """Keep the suite and its counts where Data Docs are built from; a run does not fail for them.
+
+    The suite is written when its text changed only; both take about a millisecond.
+    """
+    if not suite.rules:
+        return
+    from tidegate.validate.docs import save_outcome, save_suite
+
+    try:
+        save_suite(suite, settings.home())
+        save_outcome(suite.stream_name, outcome, settings.home())
+    except (OSError, ConfigError) as error:
+        _log.warning("%s: nothing was kept for Data Docs: %s", suite.stream_name, error)
+
+
+def _hold(page: pa.Table, found: dict[int, list[Reason]]) -> pa.Table:
+    import pyarrow as pa
+
+    from tidegate.clean.page import held_text
+
+    texts = page.column("_held").to_pylist()
+    for row, why in found.items():
+        texts[row] = held_text(why)
+    place = page.schema.get_field_index("_held")
+    return page.set_column(place, "_held", pa.array(texts, pa.string()))
+
+
+def _rules(page: pa.Table) -> Iterator[str]:
+    import json
+
+    for text in page.column("_held").drop_null().to_pylist():
+        for reason in json.loads(text):
+            yield f"{reason['column']}: {reason['rule']}" if reason["column"] else reason["rule"]
+
+
+def stop_above(job: Job, increment: Increment) -> None:
+    """Raise DataError when more rows of *increment* are held than the stream allows.
+
+    Rows in quarantine that are tried again as they were are no news: they do not count.
+    """
+    limit = job.stream.stop_above
+    if increment.request.mode is Mode.REPLAY:
+        return
+    if limit is None or increment.held <= share(limit, increment.rows):
+        return
+    with job.store() as store:
+        known = store.held_before(increment.request.stream, _held_rows(increment))
+    held, rows = increment.held - known, increment.rows - known
+    if held <= share(limit, rows):
+        return
+    reasons = Counter(rule for page in stage.pages(increment, ["_held"]) for rule in _rules(page))
+    most = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+    raise DataError(
+        f"{increment.request.stream}: {held:,} of {rows:,} rows "
+        f"({held / rows:.1%}) are held, more than stop_above: {limit}. "
+        f"Nothing was loaded. Most of them: {most}. "
+        "Mend the rows or the rule, then run the stream again."
+    )
+
+
+def _held_rows(increment: Increment) -> Iterator[tuple[str, int]]:
+    """Quarantine key and source hash of each held row."""
+    import pyarrow.compute as pc
+
+    from tidegate.store.quarantine import key_of
+
+    for page in stage.pages(increment, ["_key", "_source_hash", "_held"]):
+        held = page.filter(pc.is_valid(page.column("_held")))
+        keys, hashes = (held.column(name).to_pylist() for name in ("_key", "_source_hash"))
+        yield from zip(map(key_of, keys, hashes), hashes, strict=True)
