@@ -34,6 +34,52 @@ stream_table = sa.Table(
     sa.Column("loaded_at", sa.Text),
     sa.Column("columns", sa.Text),
     sa.Column("layouts", sa.Text),
+    sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_since", text),
+    sa.Column("lease_until", text),
+    sa.Column("bound", sa.Text),
+    sa.Column("memory", sa.Text),
+    sa.Column("agreed", sa.Text),
+    sa.Column("verified_through", sa.Text),
+    sa.Column("verified_at", sa.Text),
+)
+server_table = sa.Table(
+    "tidegate_server",
+    metadata,
+    sa.Column("name", text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+)
+question_table = sa.Table(
+    "tidegate_question",
+    metadata,
+    sa.Column("stream", text, primary_key=True),
+    sa.Column("column", text, primary_key=True),
+    sa.Column("kind", text, primary_key=True),
+    sa.Column("type", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Text, nullable=False),
+    sa.Column("answered_at", sa.Text),
+    sa.Column("answered_by", sa.Text),
+)
+VERIFIED = (
+    "chunks", "rows_compared", "rows_listed", "differing", "repaired", "tombstoned", "touched",
+)  # fmt: skip
+verification_table = sa.Table(
+    "tidegate_verification",
+    metadata,
+    sa.Column("id", text, primary_key=True),
+    sa.Column("stream", text, nullable=False),
+    sa.Column("started_at", text, nullable=False),
+    sa.Column("updated_at", sa.Text, nullable=False),
+    sa.Column("finished_at", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("watermark", sa.Text),
+    sa.Column("position", sa.Text),
+    *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in VERIFIED),
+    sa.Column("note", sa.Text),
+    sa.Index("tidegate_verification_stream", "stream", "started_at"),
 )
 head_table = sa.Table(
     "tidegate_head",
@@ -65,7 +111,13 @@ run_table = sa.Table(
     sa.Column("cleaned", sa.Text, nullable=False),
     sa.Column("checks", sa.Text, nullable=False),
     sa.Column("committed_at", sa.Text, nullable=False),
-    sa.UniqueConstraint("stream", "batch"),
+    sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("part", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("parts", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("bound", sa.Text),
+    sa.Column("census", sa.Text),
+    sa.Column("gone", sa.BigInteger, nullable=False, server_default="0"),
+    sa.UniqueConstraint("stream", "batch", "part"),
 )
 quarantine_table = sa.Table(
     "tidegate_quarantine",
