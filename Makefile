@@ -3,6 +3,8 @@
 PYTHON ?=
 BIN := .venv/bin
 ARGS ?=
+# A test process for each core, four at most; a debugger wants one: ARGS="--pdb", "-p no:xdist".
+WORKERS := $(if $(findstring no:xdist,$(ARGS)),,-n logical --maxprocesses 4)
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -18,7 +20,7 @@ demo: ## start Airflow with a living shop and watch it flow; ONCE=1: check that 
 test: ## run all tests; ARGS="-k words" for some; with CI=true no server may be missing
 	@scripts/bootstrap dev
 	@scripts/services || test "$$CI" != true
-	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres) $(BIN)/python -m pytest $(ARGS)
+	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 check: ## format, lint, types, import contracts; changes nothing
 	@scripts/bootstrap dev

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 import services
+
+AIRFLOW = "tests/end_to_end/"
+"""Tests that start a real Airflow: one at a time, for it fills a machine; first, for it is slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Airflow's tests begin, so that the other processes have the rest meanwhile."""
+    items.sort(key=lambda item: not item.nodeid.startswith(AIRFLOW))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``: the tests of a file share a process, and so do all that start an Airflow."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return AIRFLOW if nodeid.startswith(AIRFLOW) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
