@@ -48,7 +48,7 @@ def pull(job: Job, request: Request) -> Increment:
 
 def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) -> Increment:
     state = store.state(request.stream)
-    verdict = drift.judge(job, store, source)
+    verdict = drift.judge(job, store, source, request.mode)
     source.adopt(verdict.read)
     seen = source.observe(store, state.memory)
     faults.point("pull.observed")
@@ -71,7 +71,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
             where=writer.where,
             origin=writer.where,
             columns=columns,
-            source_columns=columns,
+            source_columns=tuple(one.to_json() for one in verdict.agreed),
             pages=(),
             read=read,
             generation=state.generation,

@@ -37,6 +37,8 @@ SIMPLE = (
 )  # fmt: skip
 NUMBERS = frozenset({"int16", "int32", "int64", "numeric", "float64", "decimal"})
 TEMPORAL = frozenset({"date", "datetime", "timestamp"})
+INTEGERS = ("int16", "int32", "int64")
+"""From the narrowest to the widest."""
 _DECIMAL = re.compile(r"decimal\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
 
 
@@ -99,3 +101,37 @@ class Column:
     def from_json(cls, value: dict[str, Any]) -> Column:
         """The reverse of :meth:`to_json`."""
         return cls(value["name"], ColumnType.parse(value["type"]), value["nullable"])
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """A column that a stream reads, and the type that its table had there when it was read last.
+
+    *seen* is None while the table lacks the column: the stream goes on with NULL in its place.
+    """
+
+    column: Column
+    seen: ColumnType | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The column's own form, and ``seen`` where that is another type, or none."""
+        value = self.column.to_json()
+        if self.seen != self.column.type:
+            value["seen"] = None if self.seen is None else str(self.seen)
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Agreed:
+        """The reverse of :meth:`to_json`."""
+        seen = value.get("seen", value["type"])
+        return cls(Column.from_json(value), None if seen is None else ColumnType.parse(seen))
+
+
+def widens(before: ColumnType, after: ColumnType) -> bool:
+    """Whether every value of type *before* is one of type *after*, and is written the same way."""
+    if before.name in INTEGERS and after.name in INTEGERS:
+        return INTEGERS.index(before.name) < INTEGERS.index(after.name)
+    if before.name == after.name == "decimal":
+        whole = after.precision - after.scale >= before.precision - before.scale
+        return whole and after.scale >= before.scale
+    return (before.name, after.name) in {("decimal", "numeric"), ("json", "string")}

@@ -15,10 +15,9 @@ from tidegate.errors import ConfigError
 from tidegate.store.record import frames, views
 from tidegate.store.record.records import LONGEST, RESERVED, Records, index_name
 from tidegate.store.tables import store_type, stream_table, text
-from tidegate.types import Column, ColumnType
+from tidegate.types import Column, widens
 
 _SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
-_INTEGERS = ("int16", "int32", "int64")
 
 
 def ensure(connection: Connection, records: Records) -> Records:
@@ -91,7 +90,7 @@ def _retype(connection: Connection, records: Records) -> None:
         before = known.get(column.name, column.type)
         if before == column.type:
             continue
-        if not _widens(before, column.type):
+        if not widens(before, column.type):
             raise ConfigError(
                 f"{records.stream}: column {column.name!r} is of type {column.type} now, but the "
                 f"store holds it as {before}. Nothing was loaded. Convert it in clean: or declare "
@@ -108,16 +107,6 @@ def _retype(connection: Connection, records: Records) -> None:
                 connection.exec_driver_sql(
                     f"ALTER TABLE {quote(table)} ALTER COLUMN {quote(column.name)} TYPE {kind}"
                 )
-
-
-def _widens(before: ColumnType, after: ColumnType) -> bool:
-    """Whether every value of type *before* is one of type *after*, and is written the same way."""
-    if before.name in _INTEGERS and after.name in _INTEGERS:
-        return _INTEGERS.index(before.name) < _INTEGERS.index(after.name)
-    if before.name == after.name == "decimal":
-        whole = after.precision - after.scale >= before.precision - before.scale
-        return whole and after.scale >= before.scale
-    return (before.name, after.name) in {("decimal", "numeric"), ("json", "string")}
 
 
 def _remember(connection: Connection, records: Records) -> bool:
