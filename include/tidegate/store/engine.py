@@ -57,6 +57,7 @@ def _sqlite(endpoint: Endpoint) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.create_aggregate("bit_xor", 1, _BitXor)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -87,6 +88,19 @@ def _postgres(endpoint: Endpoint) -> Engine:
             **extra,
         },
     )
+
+
+class _BitXor:
+    """PostgreSQL's aggregate of this name, for SQLite."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def step(self, value: int | None) -> None:
+        self._value ^= value or 0
+
+    def finalize(self) -> int:
+        return self._value
 
 
 @contextmanager
