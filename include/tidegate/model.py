@@ -106,7 +106,8 @@ class Request:
     """One run of one stream: what to read, and who asks.
 
     *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1. *keys*, of a
-    repair, are the ``_key`` texts of the rows to read again.
+    repair, are the ``_key`` texts of the rows to read again; *deletes* says that those the source
+    does not have become tombstones.
     """
 
     stream: str
@@ -116,6 +117,7 @@ class Request:
     attempt: int = 1
     replay: Replay | None = None
     keys: tuple[str, ...] = ()
+    deletes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

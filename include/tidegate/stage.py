@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
+GONE = "gone.parquet"
 
 
 def path(uri: str) -> Any:
@@ -68,17 +69,27 @@ class Writer:
 
     def write(self, table: pa.Table) -> StagedPage:
         """Stage *table* as the next page."""
+        page = self._write(f"page-{len(self.pages):05d}.parquet", table)
+        self.pages.append(page)
+        self.rows += table.num_rows
+        self.held += table.num_rows - table.column("_held").null_count
+        return page
+
+    def write_gone(self, keys: Sequence[str], token: int) -> StagedPage:
+        """Stage *keys* that the source was asked for and does not have; :func:`gone` reads them."""
+        import pyarrow as pa
+
+        tokens = pa.array([token] * len(keys), pa.int64())
+        return self._write(GONE, pa.table({"_key": pa.array(keys, pa.string()), "_token": tokens}))
+
+    def _write(self, name: str, table: pa.Table) -> StagedPage:
         import pyarrow.parquet as parquet
 
         buffer = io.BytesIO()
         parquet.write_table(table, buffer, compression="lz4", use_dictionary=False)
         data = buffer.getvalue()
-        page = StagedPage(f"page-{len(self.pages):05d}.parquet", table.num_rows, _digest(data))
-        (self._folder / page.name).write_bytes(data)
-        self.pages.append(page)
-        self.rows += table.num_rows
-        self.held += table.num_rows - table.column("_held").null_count
-        return page
+        (self._folder / name).write_bytes(data)
+        return StagedPage(name, table.num_rows, _digest(data))
 
     def close(self, increment: Increment) -> Increment:
         """Write the manifest; what it returns is complete."""
@@ -97,6 +108,13 @@ def pages(increment: Increment, columns: list[str] | None = None) -> Iterator[pa
     """
     for page in increment.pages:
         yield read(increment, page, columns)
+
+
+def gone(increment: Increment) -> pa.Table | None:
+    """``_key`` and ``_token`` of what the source no longer has, as the pull staged it."""
+    if increment.gone is None:
+        return None
+    return read(replace(increment, where=increment.origin), increment.gone)
 
 
 def read(increment: Increment, page: StagedPage, columns: list[str] | None = None) -> pa.Table:
