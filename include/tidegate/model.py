@@ -23,6 +23,8 @@ from typing import Any
 from tidegate.errors import ConfigError
 
 BOOKKEEPING = ("_key", "_token", "_source_hash", "_held")
+PAGE_BITS = 20
+"""Bits of an order token that number the page within its read."""
 
 Json = Any
 """What :mod:`json` can write: dict, list, str, int, float, bool, None."""
