@@ -11,6 +11,8 @@
                             default ``$TIDEGATE_HOME/archive``
 ``TIDEGATE_STORE_UPGRADE``  ``auto`` (default): a store of an older version is upgraded when it
                             is opened; ``refuse``: only by ``tidegate upgrade``
+``TIDEGATE_LEASE_SECONDS``  after how long without a sign another run may take a stream over;
+                            default 120
 ==========================  ==================================================================
 """
 
@@ -52,6 +54,11 @@ def stage_days() -> float:
 def archive_root() -> str:
     """URI under which history and held rows go that the store need not keep."""
     return os.environ.get("TIDEGATE_ARCHIVE") or f"file://{home()}/archive"
+
+
+def lease_seconds() -> float:
+    """How long a run keeps a stream without a sign of life."""
+    return float(os.environ.get("TIDEGATE_LEASE_SECONDS") or 120)
 
 
 def upgrades_itself() -> bool:

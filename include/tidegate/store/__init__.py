@@ -6,7 +6,9 @@
 ``knowledge``  the knowledge layer: entities, attributes and relations by the mapping in force
 ``reading``    what may be asked: records, entities, neighbours, why, changes, at any commit
 ``checks``     seven invariants, and the repair
-``ledger``     streams, watermarks and commits; ``quarantine``, ``originals``, ``replay`` held rows
+``ledger``     streams, watermarks and commits; ``leases`` who may move a watermark now
+``quarantine`` held rows; ``originals`` as they were pulled; ``replay`` once more
+``servers``    what all streams of a server know; ``status``, ``rows`` small looks at a stream
 ``engine``     open a database, and say plainly why it cannot be opened
 ``tables``     the fixed tables, once for SQLite and PostgreSQL; ``upgrade`` brings old stores there
 ``retention``  what is no longer kept; ``digest`` what two equal stores share
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
         Version,
         Why,
     )
-    from tidegate.store.store import Store, StreamStatus
+    from tidegate.store.status import StreamStatus
+    from tidegate.store.store import Store
 
 __all__ = [
     "Change", "Changes", "Conflict", "Conflicts", "Edge", "Entity", "Found", "Head", "History",
@@ -60,5 +63,5 @@ def __getattr__(name: str) -> Any:
     """The other names, imported when they are asked for: they bring SQLAlchemy and Arrow."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "store" if name in {"Store", "StreamStatus"} else "reading.answers"
+    module = {"Store": "store", "StreamStatus": "status"}.get(name, "reading.answers")
     return getattr(import_module(f"{__name__}.{module}"), name)

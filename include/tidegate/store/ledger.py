@@ -18,11 +18,15 @@ from sqlalchemy.engine import Connection
 from tidegate.errors import OvertakenError
 from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.store.tables import COUNTS, head_table, run_table, stream_table
+from tidegate.types import Agreed
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Where a stream stands; *generation* is what a load must still find."""
+    """Where a stream stands; *generation* is what a load must still find.
+
+    *memory* is what the source asked to find again, with the watermark stored last.
+    """
 
     watermark: Watermark | None
     generation: int
@@ -50,7 +54,17 @@ def state(connection: Connection, stream: str) -> StreamState:
     row = connection.execute(sa.select(stream_table).where(stream_table.c.name == stream)).first()
     if row is None:
         return StreamState(None, 0, None)
-    return StreamState(watermark_of(row.watermark), row.generation, row.observed_at)
+    return StreamState(
+        watermark_of(row.watermark), row.generation, row.observed_at, _value(row.memory)
+    )
+
+
+def agreed(connection: Connection, stream: str) -> list[Agreed] | None:
+    """The columns that *stream* was read with when its watermark was stored last; None: never."""
+    columns = connection.execute(
+        sa.select(stream_table.c.agreed).where(stream_table.c.name == stream)
+    ).scalar()
+    return None if columns is None else [Agreed.from_json(one) for one in json.loads(columns)]
 
 
 def issue_read(connection: Connection, stream: str) -> int:
@@ -61,7 +75,7 @@ def issue_read(connection: Connection, stream: str) -> int:
     was committed after that, lies above A's and B's bounds, and is read again with a larger number.
     Hence "the larger number wins" never keeps an older version for good.
     """
-    _register(connection, stream)
+    register(connection, stream)
     table = stream_table
     statement = (
         sa.update(table)
@@ -72,7 +86,8 @@ def issue_read(connection: Connection, stream: str) -> int:
     return int(connection.execute(statement).scalar_one())
 
 
-def _register(connection: Connection, stream: str) -> None:
+def register(connection: Connection, stream: str) -> None:
+    """Let the store know *stream*."""
     statement = sa.text(
         "INSERT INTO tidegate_stream (name, generation, reads) VALUES (:name, 0, 0) "
         "ON CONFLICT (name) DO NOTHING"
@@ -83,7 +98,8 @@ def _register(connection: Connection, stream: str) -> None:
 def advance(connection: Connection, increment: Increment) -> Watermark | None:
     """Move the watermark from what the pull saw to what it reached; returns where it is now.
 
-    Raises OvertakenError when another run moved it meanwhile. Never moves back.
+    The lease ends with it. Raises OvertakenError when another run moved it meanwhile. Never moves
+    back.
     """
     stream = increment.request.stream
     before = state(connection, stream)
@@ -97,6 +113,10 @@ def advance(connection: Connection, increment: Increment) -> Watermark | None:
             generation=table.c.generation + 1,
             observed_at=increment.observed_at,
             loaded_at=now(),
+            lease_until=None,
+            bound=increment.bound,
+            memory=_text(increment.memory),
+            **({"agreed": columns} if (columns := _columns_text(increment)) else {}),
         )
     )
     if moved.rowcount != 1:
@@ -156,8 +176,15 @@ def find(connection: Connection, increment: Increment) -> Report | None:
 
 
 def _columns_text(increment: Increment) -> str | None:
-    columns = increment.source_columns
-    return json.dumps(columns, ensure_ascii=False) if columns else None
+    return _text(increment.source_columns or None)
+
+
+def _text(value: Json) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _value(text: str | None) -> Json:
+    return None if text is None else json.loads(text)
 
 
 def record(connection: Connection, increment: Increment, report: Report) -> None:
@@ -179,3 +206,16 @@ def record(connection: Connection, increment: Increment, report: Report) -> None
     connection.execute(
         sa.insert(run_table), {**values, **{name: getattr(report, name) for name in COUNTS}}
     )
+
+
+def lines(connection: Connection, stream: str | None, limit: int) -> list[dict[str, Json]]:
+    """The ledger, newest first, as plain dictionaries; of one *stream*, or of all."""
+    query = sa.select(run_table).order_by(run_table.c.seq.desc()).limit(limit)
+    if stream:
+        query = query.where(run_table.c.stream == stream)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        row["checks"] = json.loads(row["checks"])
+        row["cleaned"] = json.loads(row["cleaned"])
+        row["census"] = _value(row["census"]) or {}
+    return rows

@@ -19,7 +19,7 @@ from tidegate import stage, tombstones
 from tidegate.errors import MismatchError
 from tidegate.model import BOOKKEEPING, Increment, Mode, Report
 from tidegate.pipeline.models import Stream
-from tidegate.store import engine, ledger, originals, quarantine, replay
+from tidegate.store import engine, leases, ledger, originals, quarantine, replay
 from tidegate.store.knowledge import mapping, projection
 from tidegate.store.record import evolve, layouts, merge, records, staging
 from tidegate.store.record.layouts import Layout
@@ -74,6 +74,7 @@ def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
         return again
     mark = ledger.state(connection, request.stream).watermark
     if request.mode.advances:
+        leases.hold(connection, request.stream, increment.fence)
         mark = ledger.advance(connection, increment)
     projected = mapping.adopt(connection, request.stream, todo.stream)
     refs = {records.ref_name(key): key for one in projected for key in one.keys}

@@ -79,6 +79,23 @@ def held_before(connection: Connection, stream: str, rows: Iterable[tuple[str, i
     return found
 
 
+def listed(
+    connection: Connection, stream: str | None, limit: int, state: str | None, key: str | None
+) -> list[dict[str, Json]]:
+    """Rows, newest first, as plain dictionaries; None: of whichever stream, state and key."""
+    table = quarantine_table
+    query = sa.select(table)
+    for column, value in ((table.c.stream, stream), (table.c.state, state), (table.c.key, key)):
+        if value is not None:
+            query = query.where(column == value)
+    query = query.order_by(table.c.seq.desc(), table.c.key).limit(limit)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        row["reasons"] = json.loads(row["reasons"])
+        row["row"] = json.loads(row["row"])
+    return rows
+
+
 def _batches(rows: Iterable[Held]) -> Iterator[dict[str, Held]]:
     batch: dict[str, Held] = {}
     for row in rows:

@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, OvertakenError
+from tidegate.errors import OvertakenError
 from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
-from tidegate.store import ledger, loading, quarantine, replay, retention, tables, upgrade
+from tidegate.store import (
+    leases,
+    ledger,
+    loading,
+    quarantine,
+    replay,
+    retention,
+    rows,
+    servers,
+    status,
+    upgrade,
+)
 from tidegate.store.checks import invariants, repair
 from tidegate.store.checks.violations import Violation
 from tidegate.store.digest import Digest
 from tidegate.store.knowledge import derive, mapping
 from tidegate.store.knowledge.derive import Step
+from tidegate.store.leases import Leases
 from tidegate.store.ledger import StreamState
+from tidegate.store.questions import Questions
 from tidegate.store.reading.library import Library
-from tidegate.store.record.records import current_name
 from tidegate.store.retention import Moved
-from tidegate.types import Column
+from tidegate.store.status import StreamStatus
+from tidegate.types import Agreed, Column
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """One stream at a glance; *rows* counts live records.
-
-    *observed_at* is the source's clock when the last committed pull looked: the store shows the
-    source at least as of then.
-    """
-
-    stream: str
-    rows: int
-    deleted: int
-    duplicates: int
-    quarantined: int
-    watermark: Watermark | None
-    observed_at: str | None
-    loaded_at: str | None
-    seq: int | None
-
-
-class Store(Library):
+class Store(Library, Questions):
     """A knowledge store. Opens one connection per operation; safe to share between threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._engine = engines.create(endpoint)
+        self._leases = Leases(self._engine)
         with engines.translated(endpoint):
             upgrade.ensure(self._engine, endpoint.name)
 
@@ -82,23 +74,35 @@ class Store(Library):
         with self._reading() as connection:
             return ledger.state(connection, stream)
 
+    def agreed(self, stream: str) -> list[Agreed] | None:
+        """The columns of the watermark stored last; see :func:`tidegate.store.ledger.agreed`."""
+        with self._reading() as connection:
+            return ledger.agreed(connection, stream)
+
     def lease(self, stream: str, owner: str) -> int:
-        """Take the lease of *stream* for the run *owner*; returns its fence."""
-        return 0
+        """Take the lease of *stream*; see :meth:`tidegate.store.leases.Leases.take`."""
+        with engines.translated(self.endpoint):
+            return self._leases.take(stream, owner)
 
     def renew(self, stream: str, fence: int) -> None:
         """The run that has *fence* is alive. Raises FencedError when another took over."""
+        with engines.translated(self.endpoint):
+            self._leases.renew(stream, fence)
 
     def release(self, stream: str, fence: int) -> None:
         """Give the lease back, if *fence* is still the one that holds it."""
+        with engines.translated(self.endpoint):
+            self._leases.release(stream, fence)
 
     def shared(self, server: str) -> tuple[int, Json]:
         """As :meth:`tidegate.sources.Shared.shared`."""
-        return 0, None
+        with self._reading() as connection:
+            return servers.known(connection, server)
 
     def share(self, server: str, generation: int, value: Json) -> bool:
         """As :meth:`tidegate.sources.Shared.share`."""
-        return True
+        with self._writing() as connection:
+            return servers.replace(connection, server, generation, value)
 
     def issue_read(self, stream: str) -> int:
         """The number of a read that begins now; see :func:`tidegate.store.ledger.issue_read`."""
@@ -126,8 +130,12 @@ class Store(Library):
             return mapping.verdict(connection, mapping.projected(connection, name), stream)
 
     def touch(self, increment: Increment) -> Watermark | None:
-        """Nothing was new: move the watermark alone, unless another run did; returns it."""
+        """Nothing was new: move the watermark alone, unless another run did; returns it.
+
+        Raises FencedError when another run took the stream over.
+        """
         with self._writing() as connection:
+            leases.hold(connection, increment.request.stream, increment.fence)
             try:
                 return ledger.advance(connection, increment)
             except OvertakenError:
@@ -160,10 +168,10 @@ class Store(Library):
         with engines.translated(self.endpoint):
             return repair.repair(self._engine, violations)
 
-    def held_before(self, stream: str, rows: Iterable[tuple[str, int]]) -> int:
-        """How many of *rows* (key, source hash) are in quarantine already, just as they are."""
+    def held_before(self, stream: str, keys: Iterable[tuple[str, int]]) -> int:
+        """How many of *keys* (and source hashes) are in quarantine already, just as they are."""
         with self._reading() as connection:
-            return quarantine.held_before(connection, stream, rows)
+            return quarantine.held_before(connection, stream, keys)
 
     def source_columns(self, stream: str) -> list[Column]:
         """The columns that *stream* was last pulled with; none when no run has noted any."""
@@ -180,10 +188,7 @@ class Store(Library):
     def status(self) -> list[StreamStatus]:
         """Every stream that was ever pulled, by name."""
         with self._reading() as connection:
-            names = connection.execute(
-                sa.select(tables.stream_table).order_by(tables.stream_table.c.name)
-            ).all()
-            return [_status(connection, row) for row in names]
+            return status.streams(connection)
 
     def held(
         self,
@@ -193,69 +198,23 @@ class Store(Library):
         key: str | None = None,
     ) -> list[dict[str, Json]]:
         """Rows in quarantine, newest first, as plain dictionaries; of any *state* when None."""
-        table = tables.quarantine_table
-        query = sa.select(table)
-        for column, value in ((table.c.stream, stream), (table.c.state, state), (table.c.key, key)):
-            if value is not None:
-                query = query.where(column == value)
-        query = query.order_by(table.c.seq.desc(), table.c.key).limit(limit)
         with self._reading() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        for row in rows:
-            row["reasons"] = json.loads(row["reasons"])
-            row["row"] = json.loads(row["row"])
-        return rows
+            return quarantine.listed(connection, stream, limit, state, key)
 
     def runs(self, stream: str | None = None, limit: int = 100) -> list[dict[str, Json]]:
         """The ledger, newest first."""
-        table = tables.run_table
-        query = sa.select(table).order_by(table.c.seq.desc()).limit(limit)
-        if stream:
-            query = query.where(table.c.stream == stream)
         with self._reading() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        for row in rows:
-            row["checks"] = json.loads(row["checks"])
-            row["cleaned"] = json.loads(row["cleaned"])
-        return rows
+            return ledger.lines(connection, stream, limit)
 
     def keys(self, stream: str) -> Iterator[tuple[str, int, str]]:
-        """``(key, source hash, "record" | "held")`` of everything known of *stream*."""
-        held = tables.quarantine_table
+        """``(key, source hash, "record" | "held")`` of everything that the source should have."""
         with self._reading() as connection:
-            current = current_name(stream)
-            if sa.inspect(connection).has_table(current):
-                table = sa.table(current, sa.column("_key"), sa.column("_source_hash"))
-                query = sa.select(table.c._key, table.c._source_hash)
-                for row in connection.execution_options(yield_per=10_000).execute(query):
-                    yield row[0], row[1], "record"
-            query = sa.select(held.c.key, held.c.source_hash).where(
-                held.c.stream == stream, held.c.state == "held"
-            )
-            for row in connection.execute(query):
-                yield row[0], row[1], "held"
+            yield from rows.keys(connection, stream)
 
     def lookup(self, stream: str, match: str, value: str, values: list[Any]) -> dict[Any, Any]:
         """For each of *values* of column *match* of *stream*: column *value* of its live record."""
-        current = current_name(stream)
         with self._reading() as connection:
-            inspector = sa.inspect(connection)
-            if not inspector.has_table(current):
-                return {}
-            table = sa.Table(current, sa.MetaData(), autoload_with=connection)
-            for name in (match, value):
-                if name not in table.c:
-                    raise ConfigError(f"lookup: {stream} has no column {name!r} in the store.")
-            found: dict[Any, Any] = {}
-            for start in range(0, len(values), 500):
-                query = (
-                    sa.select(table.c[match], table.c[value])
-                    .where(table.c[match].in_(values[start : start + 500]))
-                    .where(table.c._deleted == sa.false(), table.c._duplicate == sa.false())
-                    .order_by(table.c._key)
-                )
-                found |= {row[0]: row[1] for row in connection.execute(query)}
-            return found
+            return rows.lookup(connection, stream, match, value, values)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -267,27 +226,3 @@ class Store(Library):
     def _writing(self) -> Iterator[Connection]:
         with engines.translated(self.endpoint), self._engine.begin() as connection:
             yield connection
-
-
-def _status(connection: Connection, row: Any) -> StreamStatus:
-    current = current_name(row.name)
-    counts = {"live": 0, "deleted": 0, "duplicate": 0}
-    if sa.inspect(connection).has_table(current):
-        quote = connection.dialect.identifier_preparer.quote
-        query = (
-            "SELECT CASE WHEN _deleted THEN 'deleted' WHEN _duplicate THEN 'duplicate' ELSE 'live' "
-            f"END AS fate, count(*) FROM {quote(current)} GROUP BY 1"
-        )
-        counts |= {row[0]: row[1] for row in connection.exec_driver_sql(query)}
-    held = tables.quarantine_table
-    quarantined = connection.execute(
-        sa.select(sa.func.count()).where(held.c.stream == row.name, held.c.state == "held")
-    ).scalar_one()
-    runs = tables.run_table
-    seq = connection.execute(
-        sa.select(sa.func.max(runs.c.seq)).where(runs.c.stream == row.name)
-    ).scalar()
-    return StreamStatus(
-        row.name, counts["live"], counts["deleted"], counts["duplicate"], quarantined,
-        ledger.watermark_of(row.watermark), row.observed_at, row.loaded_at, seq,
-    )  # fmt: skip
