@@ -41,10 +41,11 @@ from tidegate.store.questions import Questions
 from tidegate.store.reading.library import Library
 from tidegate.store.retention import Moved
 from tidegate.store.status import StreamStatus
+from tidegate.store.verification import Verifying
 from tidegate.types import Agreed, Column
 
 
-class Store(Library, Questions):
+class Store(Library, Questions, Verifying):
     """A knowledge store. Opens one connection per operation; safe to share between threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -126,12 +126,21 @@ def _types(columns: Iterable[Column]) -> dict[str, str]:
     return {column.name: str(column.type) for column in columns}
 
 
+def index_names(connection: Connection, table: str) -> set[str]:
+    """All of *table*'s; SQLAlchemy's inspector warns of those of expressions, on SQLite."""
+    query = "SELECT indexname FROM pg_indexes WHERE tablename = :table AND schemaname = "
+    query += "current_schema()"
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = :table"
+    return set(connection.execute(sa.text(query), {"table": table}).scalars())
+
+
 def index(connection: Connection, records: Records) -> None:
     """Give both tables the keys and indexes they lack."""
     inspector = sa.inspect(connection)
     quote = connection.dialect.identifier_preparer.quote
     for table in (records.current, records.history):
-        there = {found["name"] for found in inspector.get_indexes(table)}
+        there = index_names(connection, table)
         model = _table(connection, table, records)
         if not inspector.get_pk_constraint(table)["constrained_columns"]:
             names = ", ".join(_KEYS[table == records.history])

@@ -1,0 +1,120 @@
+"""Rows that seem to differ: looked at again, and read again by the ordinary path.
+
+While keys are compared, rows change, and runs load them. So a row differs only if, asked for once
+more, the source has it below the watermark, and the store said something else just before and just
+after that. What is left is a fault: the store claimed to be complete there, and was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tidegate import deletes, faults, path
+from tidegate.job import Job
+from tidegate.model import Mode, Request, Watermark
+
+if TYPE_CHECKING:
+    from tidegate.sources import Source
+    from tidegate.store.store import Store
+
+
+@dataclass
+class Verdict:
+    """What became of some keys that seemed to differ.
+
+    faults   they do: below the watermark
+    unbound  they do, but their cursor is NULL, so the watermark says nothing of them
+    absent   the store has them and the source does not
+    settled  nothing is wrong with them
+    """
+
+    faults: list[str] = field(default_factory=list)
+    unbound: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    settled: int = 0
+
+
+class Mender:
+    """Looks again at rows of one stream, and repairs them."""
+
+    def __init__(
+        self, job: Job, store: Store, source: Source, below: Watermark, run_id: str
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._source = source
+        self._below = below
+        self._run_id = run_id
+
+    def examine(self, keys: Iterable[str]) -> Verdict:
+        """Look again at each of *keys*."""
+        verdict = Verdict()
+        for some in deletes.batches(keys):
+            before = self._hashes(some)
+            rows = self._ask(some)
+            after = self._hashes(some)
+            for key in some:
+                self._judge(verdict, key, before.get(key), rows.get(key, {}), after.get(key))
+        return verdict
+
+    def repair(self, keys: Iterable[str], *, deleting: bool = False) -> int:
+        """Read *keys* again; returns of how many the store says something else now.
+
+        With *deleting*, those that the source does not have become tombstones.
+        """
+        changed = 0
+        for some in deletes.batches(keys):
+            before = self._hashes(some)
+            faults.point("verify.before_repair")
+            request = Request(
+                self._job.full_name, self._run_id, Mode.REPAIR, keys=tuple(some), deletes=deleting
+            )
+            path.run(self._job, request)
+            after = self._hashes(some)
+            changed += sum(before.get(key) != after.get(key) for key in some)
+        return changed
+
+    def _judge(
+        self,
+        verdict: Verdict,
+        key: str,
+        before: int | None,
+        rows: dict[int, Any],
+        after: int | None,
+    ) -> None:
+        if not rows and after is not None:
+            verdict.absent.append(key)
+        elif not rows or after in rows or before != after:
+            verdict.settled += 1
+        elif (cursor := next(iter(rows.values()))) is None:
+            verdict.unbound.append(key)
+        elif _lies_below(cursor, self._below):
+            verdict.faults.append(key)
+        else:
+            verdict.settled += 1
+
+    def _ask(self, keys: list[str]) -> dict[str, dict[int, Any]]:
+        """Key → hash → cursor, of the source's rows that have one of *keys*."""
+        found: dict[str, dict[int, Any]] = {}
+        names = ("_key", "_source_hash", self._job.stream.cursor)
+        for page in self._source.fetch(0, keys):
+            columns = (page.column(name).to_pylist() for name in names)
+            for key, hash_, cursor in zip(*columns, strict=True):
+                found.setdefault(key, {})[hash_] = cursor
+        return found
+
+    def _hashes(self, keys: list[str]) -> dict[str, int]:
+        return self._store.hashes(self._job.full_name, keys)
+
+
+def _lies_below(cursor: Any, watermark: Watermark) -> bool:
+    """Whether a row's *cursor*, as pages hold it, is below *watermark*."""
+    if isinstance(watermark.cursor, int):
+        return Decimal(cursor) < watermark.cursor
+    if isinstance(cursor, datetime):
+        return cursor.isoformat(timespec="microseconds") < watermark.cursor
+    return str(cursor) < watermark.cursor  # a date

@@ -1,0 +1,217 @@
+"""One pass over a stream: compare, repair, delete; kept in the store after every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tidegate import deletes, drift, faults
+from tidegate.errors import BrakeError, ChangedError, ConfigError
+from tidegate.fields import seconds
+from tidegate.job import Job
+from tidegate.model import Json, Mode, Watermark
+from tidegate.verify.chunks import Chunks
+from tidegate.verify.look import Comparison, Look, Range
+from tidegate.verify.mending import Mender
+from tidegate.verify.pages import Pages
+
+if TYPE_CHECKING:
+    from tidegate.sources import Source
+    from tidegate.store.store import Store
+    from tidegate.store.verification import Progress
+
+RESUMED = timedelta(days=7)
+"""A verification that stopped longer ago begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a verification found; counts of rows.
+
+    verified    everything below *watermark* is as the source has it
+    finished    False: it was stopped, and the next one goes on
+    compared    with the source; *listed*, of these, key by key
+    differing   below the watermark: lost, stale, or gone from the source
+    repaired    of these, read again and loaded; *tombstoned*, of these, deleted
+    touched     seemed to differ, and did not when they were looked at again
+    chunks      parts that the source was asked for
+    note        in words, what keeps it from being verified
+    """
+
+    stream: str
+    watermark: Watermark | None
+    verified: bool = False
+    finished: bool = False
+    compared: int = 0
+    listed: int = 0
+    differing: int = 0
+    repaired: int = 0
+    tombstoned: int = 0
+    touched: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain values."""
+        cursor = self.watermark.cursor if self.watermark else None
+        return {**asdict(self), "watermark": cursor}
+
+
+def verify(
+    job: Job, *, repair: bool = True, allow_deletes: int | None = None, again: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Result:  # fmt: skip
+    """Compare *job*'s stream with its source, below the watermark; and repair what differs.
+
+    A verification that was killed or stopped goes on where it was, unless *again* says to begin
+    anew. *allow_deletes* takes the place of ``deletes.brake`` this once. *stop* is asked after each
+    part. Raises BrakeError when more rows are gone from the source than that, FencedError when
+    another process went on with this verification, ChangedError when the table's columns are not
+    those that the stream was last read with: it has to run first.
+    """
+    from tidegate.sources import open_source
+
+    began = time.monotonic()
+    name = job.full_name
+    with job.store() as store, open_source(job.endpoint(), job.stream, name) as source:
+        watermark = store.state(name).watermark
+        if watermark is None:
+            return Result(name, None, finished=True, note="the stream has not run yet")
+        _adopt(job, store, source)
+        store.number_keys(name, composite=len(job.stream.primary_key) > 1)
+        since = (datetime.now(UTC) - RESUMED).isoformat(timespec="microseconds")
+        progress = None if again else store.unfinished(name, since)
+        if progress is None:
+            progress = store.begin_verification(name, watermark)
+        kept = _Pass(job, store, source, progress, repair=repair).run(allow_deletes, stop)
+    return _result(kept, time.monotonic() - began)
+
+
+def _adopt(job: Job, store: Store, source: Source) -> None:
+    """Read what the stream was read with when it was loaded: other columns have other hashes."""
+    if (low := store.state(job.full_name).watermark) and low.column not in {
+        None,
+        job.stream.cursor,
+    }:
+        raise ConfigError(
+            f"{job.full_name}: cursor: the watermark is one of column {low.column!r}. "
+            "Run the stream with --full once."
+        )
+    verdict = drift.judge(job, store, source, Mode.REPAIR)
+    if verdict.reread:
+        raise ChangedError(
+            f"{job.full_name}: the table's columns changed since the stream ran last: "
+            f"{' '.join(verdict.notes)} It has to run before it can be verified."
+        )
+    source.adopt(verdict.read)
+
+
+class _Pass:
+    """One verification on its way; what it knows is in *progress*."""
+
+    def __init__(
+        self, job: Job, store: Store, source: Source, progress: Progress, *, repair: bool
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._source = source
+        self._progress = progress
+        self._repair = repair
+        self._position: dict[str, Json] = dict(progress.position or {})
+        self._counts = dict(progress.counts)
+        self._ranges: list[Range] = [(a, b) for a, b in self._position.pop("lacking", [])]
+        run_id = f"verify__{progress.started_at}"
+        self._mender = Mender(job, store, source, progress.watermark, run_id)
+        self._comparison = self._choose()
+
+    def run(self, allow_deletes: int | None, stop: Callable[[], bool]) -> Progress:
+        """Go on until everything is done, or *stop* says so."""
+        if not self._position.get("ended"):
+            for look in self._comparison.looks(self._position):
+                self._deal(look)
+                faults.point("verify.chunk")
+                if look.position is not None:
+                    self._position = look.position
+                    self._keep("running")
+                if stop():
+                    return self._keep("stopped")
+            self._position = {"ended": True}
+            self._keep("running")
+        self._delete(allow_deletes)
+        left = self._counts["differing"] - self._counts["repaired"] - self._counts["tombstoned"]
+        note = f"{left:,} rows differ" if left else None
+        return self._keep("done", note)
+
+    def _choose(self) -> Comparison:
+        stream = self._job.stream
+        if not self._source.chunked():
+            return Pages(self._store, self._job.full_name, self._source)
+        return Chunks(
+            self._store, self._job.full_name, self._source, self._progress.watermark,
+            seconds(stream.verify.chunk), composite=len(stream.primary_key) > 1,
+        )  # fmt: skip
+
+    def _deal(self, look: Look) -> None:
+        """Repair what differs; what the source lacks waits for the end of the pass."""
+        self._count(chunks=1, rows_compared=look.rows, rows_listed=look.listed)
+        verdict = self._mender.examine(look.suspects)
+        if look.suspects and self._source.changed():
+            raise ChangedError(f"{self._job.full_name}: the table changed while it was compared.")
+        if look.lacks or verdict.absent:
+            self._lack(look.range)
+        self._count(differing=len(verdict.faults), touched=verdict.settled + len(verdict.unbound))
+        if self._repair and verdict.faults + verdict.unbound:
+            self._count(repaired=self._mender.repair(verdict.faults))
+            self._mender.repair(verdict.unbound)
+            self._keep("running")
+
+    def _delete(self, allowed: int | None) -> None:
+        """What the source lacks becomes tombstones, under the brake."""
+        if not self._ranges:
+            return
+        candidates = self._comparison.lacking(self._ranges)
+        if not self._repair:
+            self._count(differing=sum(1 for _ in deletes.absent(self._source, candidates)))
+            return
+        try:
+            keys = deletes.gone(self._job, self._store, self._source, candidates, allowed)
+        except BrakeError as error:
+            self._keep("done", str(error))
+            raise
+        self._count(differing=len(keys))
+        self._count(tombstoned=self._mender.repair(keys, deleting=True))
+
+    def _lack(self, range: Range) -> None:
+        """Note that the source lacks keys in *range*; neighbours become one."""
+        if self._ranges and self._ranges[-1][1] == range[0] is not None:
+            range = (self._ranges.pop()[0], range[1])
+        if range not in self._ranges:
+            self._ranges.append(range)
+
+    def _count(self, **more: int) -> None:
+        for name, count in more.items():
+            self._counts[name] += count
+
+    def _keep(self, state: str, note: str | None = None) -> Progress:
+        position = {**self._position, "lacking": self._ranges}
+        self._progress = self._store.keep_verification(
+            replace(
+                self._progress, state=state, position=position, counts=dict(self._counts), note=note
+            ),
+            verified=state == "done" and note is None,
+        )
+        return self._progress
+
+
+def _result(kept: Progress, seconds: float) -> Result:
+    counts = {name.removeprefix("rows_"): count for name, count in kept.counts.items()}
+    finished = kept.state == "done"
+    verified = finished and kept.note is None
+    return Result(
+        kept.stream, kept.watermark, verified, finished, seconds=round(seconds, 3),
+        note=kept.note or "", **counts,
+    )  # fmt: skip
