@@ -35,6 +35,7 @@ _HEAVY = (
     "tidegate.store.store",
     "airflow.providers.standard.decorators.python",
     "airflow.providers.standard.decorators.short_circuit",
+    "airflow.providers.standard.operators.hitl",
 )
 
 

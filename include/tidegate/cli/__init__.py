@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidegate.cli import files, knowledge, quarantine, runs, upkeep, verification
+from tidegate.cli import doctor, drift, files, knowledge, quarantine, runs, upkeep, verification
 from tidegate.cli.words import LATER, NO, OVERTAKEN, USAGE
 from tidegate.errors import ConfigError, OvertakenError, TidegateError, UnavailableError
 
@@ -44,6 +44,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON, for machines")
         return sub
 
-    for module in (files, runs, knowledge, quarantine, upkeep, verification):
+    for module in (files, doctor, runs, knowledge, quarantine, drift, upkeep, verification):
         module.commands(add)
     return parser

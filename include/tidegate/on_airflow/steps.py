@@ -13,7 +13,7 @@ from tidegate import describe
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.job import Job
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
-from tidegate.on_airflow import derivation
+from tidegate.on_airflow import derivation, questions
 
 _log = logging.getLogger(__name__)
 
@@ -22,12 +22,15 @@ def declare(job: Job) -> None:
     """Pull → clean → validate → load; with nothing new the last three are skipped."""
     asset = Asset(job.full_name)
 
-    @task.short_circuit(inlets=[asset], outlets=[derivation.NEWS])  # type: ignore[untyped-decorator]
+    @task.short_circuit(inlets=[asset], outlets=[derivation.NEWS, questions.NEWS])  # type: ignore[untyped-decorator]
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
         from tidegate import path
 
         increment = path.pull(job, _request(job))
+        if increment.notes:
+            with job.store() as store:
+                questions.announce(store, job.full_name)
         if not increment.rows and increment.request.mode is not Mode.WINDOW:
             _mirror(asset, increment.high, None)
             with job.store() as store:

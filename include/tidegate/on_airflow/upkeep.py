@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, task
 
-from tidegate.on_airflow import derivation, keeping, verification
+from tidegate.on_airflow import derivation, keeping, questions, verification
 
 
 def build() -> list[DAG]:
     """All of them."""
-    return [_janitor(), derivation.dag(), keeping.dag(), verification.dag()]
+    return [_janitor(), derivation.dag(), keeping.dag(), questions.dag(), verification.dag()]
 
 
 def _janitor() -> DAG:
