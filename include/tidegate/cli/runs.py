@@ -61,13 +61,15 @@ def _status(options: Any) -> int:
         streams = [asdict(item) for item in store.status() if options.stream in (None, item.stream)]
         runs = store.runs(options.stream, 10) if options.stream else []
     for item in streams:
-        item["watermark"] = item["watermark"]["cursor"] if item["watermark"] else None
+        for name in ("watermark", "verified_through"):
+            item[name] = item[name]["cursor"] if item[name] else None
         item["freshness_seconds"] = _age(item["observed_at"])
     if options.json:
         print(json.dumps({"streams": streams, "runs": runs}, indent=1, ensure_ascii=False))
         return DONE
     counts = ["rows", "deleted", "duplicates", "quarantined"]
-    table(["stream", *counts, "watermark", "freshness_seconds"], streams)
+    proof = ["verified_through", "verified_at", "repaired"]
+    table(["stream", *counts, "watermark", "freshness_seconds", *proof], streams)
     if runs:
         print()
         table(["seq", "mode", *_NUMBERS, "committed_at"], runs)

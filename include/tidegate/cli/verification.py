@@ -1,18 +1,32 @@
-"""``verify-store``: whether everything is as it must be in a store, and its repair."""
+"""``verify``: is the store what the sources say; ``verify-store``: is it in order in itself."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from typing import Any
 
+from tidegate.cli.pipelines import files, job
 from tidegate.cli.printing import table
 from tidegate.cli.words import DONE, NO, Add, positive
 from tidegate.connections import from_environment
+from tidegate.errors import BrakeError
 from tidegate.job import store_endpoint
 
 
 def commands(add: Add) -> None:
-    """Declare it."""
+    """Declare them."""
+    source = add("verify", _verify_source, "compare streams with their sources, and repair them")
+    source.add_argument("stream", nargs="*", help="only these; default: all with verify: enabled")
+    source.add_argument(
+        "--no-repair", action="store_true", help="report what differs, mend nothing"
+    )
+    source.add_argument(
+        "--allow-deletes", type=_count, metavar="N",
+        help="let N rows be deleted in each stream, instead of deletes: brake",
+    )  # fmt: skip
+    source.add_argument("--again", action="store_true", help="do not go on where the last one was")
     verify = add("verify-store", _verify, "check what must always be true of the store")
     verify.add_argument("stream", nargs="*", help="only these, as source.stream; default: all")
     verify.add_argument("--repair", action="store_true", help="repair what is wrong")
@@ -20,6 +34,51 @@ def commands(add: Add) -> None:
         "--sample", type=positive, metavar="N",
         help="draw and hash again N random records of each stream, instead of all",
     )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows. Write 0 or more")
+    return int(text)
+
+
+def _verify_source(options: Any) -> int:
+    """Every stream is looked at, also when one of them has too many rows gone."""
+    from tidegate.verify import verify
+
+    names = options.stream or _enabled(options)
+    results, braked = [], []
+    for name in names:
+        try:
+            result = verify(
+                job(options, name), repair=not options.no_repair,
+                allow_deletes=options.allow_deletes, again=options.again,
+            )  # fmt: skip
+        except BrakeError as error:
+            braked.append({"stream": name, "verified": False, "note": str(error)})
+            continue
+        results.append(result.to_json())
+    if options.json:
+        print(json.dumps([*results, *braked], ensure_ascii=False))
+    else:
+        table(["stream", "verified", *_FOUND, "seconds", "note"], results)
+        for item in braked:
+            print(item["note"], file=sys.stderr)
+    return DONE if all(item["verified"] for item in [*results, *braked]) else NO
+
+
+_FOUND = ["compared", "listed", "differing", "repaired", "tombstoned", "touched"]
+
+
+def _enabled(options: Any) -> list[str]:
+    """Every stream that may be verified; raises the error of a file that is broken."""
+    names = []
+    for file in files(options):
+        for error in file.broken.values():
+            raise error
+        streams = file.streams.items()
+        names += [f"{file.name}.{name}" for name, stream in streams if stream.verify.enabled]
+    return names
 
 
 def _verify(options: Any) -> int:

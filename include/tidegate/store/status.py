@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from tidegate.model import Watermark
 from tidegate.store import ledger
 from tidegate.store.record.records import current_name
-from tidegate.store.tables import quarantine_table, run_table, stream_table
+from tidegate.store.tables import quarantine_table, run_table, stream_table, verification_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,9 @@ class StreamStatus:
 
     *observed_at* is the source's clock when the last committed pull looked: the store shows the
     source at least as of then. *bound* says how far that was safe, and why no further. *running* is
-    the run that has the stream's lease, and until when without a sign of life.
+    the run that has the stream's lease, and until when without a sign of life. Below
+    *verified_through* every row is as the source had it at *verified_at*; *repaired* rows were not
+    when it was verified last.
     """
 
     stream: str
@@ -35,6 +37,9 @@ class StreamStatus:
     bound: str | None = None
     running: str | None = None
     running_until: str | None = None
+    verified_through: Watermark | None = None
+    verified_at: str | None = None
+    repaired: int | None = None
 
 
 def streams(connection: Connection) -> list[StreamStatus]:
@@ -65,4 +70,12 @@ def _status(connection: Connection, row: Any) -> StreamStatus:
         row.name, counts["live"], counts["deleted"], counts["duplicate"], quarantined,
         ledger.watermark_of(row.watermark), row.observed_at, row.loaded_at, seq, row.bound,
         row.lease_owner if row.lease_until else None, row.lease_until,
+        ledger.watermark_of(row.verified_through), row.verified_at, _repaired(connection, row.name),
     )  # fmt: skip
+
+
+def _repaired(connection: Connection, stream: str) -> int | None:
+    """Of the newest verification that came to its end."""
+    table = verification_table
+    query = sa.select(table.c.repaired).where(table.c.stream == stream, table.c.state == "done")
+    return connection.execute(query.order_by(table.c.started_at.desc()).limit(1)).scalar()
