@@ -1,5 +1,9 @@
 """Run an Airflow for tests until standard input closes: ``python airflow_supervisor.py FOLDER``.
 
+With ``--restart`` behind it, a server that dies is started again a second later, as systemd
+(``Restart=always``) and Docker (``restart: unless-stopped``) would; what it leaves behind lives on.
+``FOLDER/processes.json`` says which process each server is now.
+
 A process of its own, so that everything below it can be stopped without touching the test's own
 database servers. Extra environment comes as one JSON line on standard input; the answer is one JSON
 line with the port and the password once Airflow is healthy.
@@ -8,6 +12,7 @@ line with the port and the password once Airflow is healthy.
 from __future__ import annotations
 
 import json
+import select
 import signal
 import socket
 import sys
@@ -20,6 +25,7 @@ from demo.ports import HOST
 from demo.processes import DiedError, Processes, tail
 
 START_SECONDS = 240
+RESTART_SECONDS = 1
 
 
 def main() -> int:
@@ -38,6 +44,8 @@ def main() -> int:
         airflow.start_servers(processes, environment, places)
         wait(processes, lambda: not airflow.not_ready(port))
         print(json.dumps({"port": port, "password": secrets["password"]}), flush=True)
+        if "--restart" in sys.argv:
+            keep(processes, environment, places)
         sys.stdin.read()
     except (DiedError, TimeoutError) as error:
         logs = "\n\n".join(f"{log}:\n{tail(log)}" for log in sorted(places.logs.glob("*.log")))
@@ -46,6 +54,27 @@ def main() -> int:
     finally:
         processes.stop()
     return 0
+
+
+def keep(processes: Processes, environment: dict[str, str], places: Places) -> None:
+    """Until standard input closes: start again what died."""
+    changed = True
+    while not select.select([sys.stdin], [], [], 0.1)[0]:
+        for child in processes.dead():
+            time.sleep(RESTART_SECONDS)
+            processes.children.remove(child)
+            airflow.start(processes, environment, places, *airflow.SERVERS[child.name])
+            changed = True
+        if changed:
+            note(places, {c.name: c.process.pid for c in processes.children if c.lasting})
+            changed = False
+
+
+def note(places: Places, pids: dict[str, int]) -> None:
+    """Replace the file in one piece."""
+    part = places.folder / "processes.part"
+    part.write_text(json.dumps(pids), encoding="utf-8")
+    part.rename(places.folder / "processes.json")
 
 
 def wait(processes: Processes, done: object) -> None:

@@ -32,7 +32,10 @@ def metadata(postgres: services.Server) -> dict[str, str]:
 class Airflow:
     """Scheduler, DAG processor, API server and triggerer over *folder*; tasks really run."""
 
-    def __init__(self, folder: Path, pipelines: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, pipelines: Path, environment: dict[str, str], *, restart: bool = False
+    ) -> None:
+        """With *restart*, its servers are started again when they die."""
         self.folder = folder
         self.pipelines = pipelines
         self.environment = environment
@@ -43,7 +46,12 @@ class Airflow:
             **environment,
         }
         self._process = subprocess.Popen(
-            [sys.executable, str(REPOSITORY / "tests" / "airflow_supervisor.py"), str(folder)],
+            [
+                sys.executable,
+                str(REPOSITORY / "tests" / "airflow_supervisor.py"),
+                str(folder),
+                *(["--restart"] if restart else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={
@@ -78,6 +86,11 @@ class Airflow:
         token = self.call("POST", "/auth/token", {"username": "admin", "password": self.password})
         self.token: str = token["access_token"]
         self.client.headers["Authorization"] = f"Bearer {self.token}"
+
+    def pid(self, name: str) -> int:
+        """Of a server that is kept running, like ``scheduler``: which process it is now."""
+        pids = json.loads((self.folder / "processes.json").read_text(encoding="utf-8"))
+        return int(pids[f"airflow {name}"])
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """One API call; raises with the answer's text when it is refused."""

@@ -49,9 +49,9 @@ class UnavailableServerError(Exception):
 class Server:
     """A database server; *admin* may create databases and users."""
 
-    def __init__(self, admin: Endpoint, stop: Callable[[], None] | None = None) -> None:
+    def __init__(self, admin: Endpoint, private: Private | None = None) -> None:
         self.admin = admin
-        self._stop = stop
+        self._private = private
         self._made: list[Endpoint] = []
 
     @property
@@ -91,12 +91,26 @@ class Server:
 
     def close(self) -> None:
         """Stop what was started; on a server found elsewhere, drop the databases made."""
-        if self._stop is not None:
-            self._stop()
+        if self._private is not None:
+            self._private.end()
             return
         for endpoint in self._made:
             force = " WITH (FORCE)" if self.kind == "postgres" else ""
             self.execute(self.admin, f"DROP DATABASE IF EXISTS {endpoint.database}{force}")
+
+    def crash(self) -> None:
+        """End a private server at once: MariaDB by kill -9, PostgreSQL as its mode *immediate*."""
+        if self._private is None:
+            raise UnavailableServerError("only a server that was started here may be crashed")
+        self._private.crash()
+
+    def revive(self) -> None:
+        """Start it again on the same data and the same port, and wait until it answers."""
+        if self._private is None:
+            raise UnavailableServerError("only a server that was started here may be started")
+        self._private.start()
+        if not _answers(self, self._private.process):
+            raise UnavailableServerError(f"it does not come back:\n{self._private.said()}")
 
 
 class Files(Server):
@@ -116,12 +130,15 @@ class Files(Server):
         """Files go with pytest's temporary folder."""
 
 
-def start(name: str) -> Server:
-    """``mariadb`` or ``postgres``; raises :class:`UnavailableServerError`."""
+def start(name: str, *, private: bool = False) -> Server:
+    """``mariadb`` or ``postgres``; raises :class:`UnavailableServerError`.
+
+    A *private* one is never one found elsewhere, and keeps what was committed when it crashes.
+    """
     variable = f"TIDEGATE_TEST_{name.upper()}"
-    if uri := os.environ.get(variable):
+    if not private and (uri := os.environ.get(variable)):
         return Server(parse("shop", uri))
-    server = {"mariadb": _start_mariadb, "postgres": _start_postgres}[name]()
+    server = {"mariadb": _start_mariadb, "postgres": _start_postgres}[name](keeps=private)
     atexit.register(server.close)
     return server
 
@@ -139,7 +156,44 @@ def start_or_skip(name: str) -> Server:
 # Starting one privately ------------------------------------------------------------------------
 
 
-def _start_mariadb() -> Server:
+class Private:
+    """A server's process, and how to start it."""
+
+    def __init__(self, command: list[str], owner: str | None, folder: str) -> None:
+        self._command, self._owner, self._folder = command, owner, folder
+        self.start()
+
+    def start(self) -> None:
+        """Begin; it may take a while until it answers."""
+        log = Path(self._folder, "log")
+        self.process = _popen(self._command, self._owner, self._folder, log)
+
+    def said(self) -> str:
+        """The end of its log."""
+        return Path(self._folder, "log").read_text(errors="replace")[-2000:]
+
+    def crash(self) -> None:
+        """End without a farewell to its clients or its data."""
+        self.process.send_signal(signal.SIGQUIT if self._quits else signal.SIGKILL)
+        self.process.wait(START_SECONDS)
+
+    def end(self) -> None:
+        """End, and remove the folder."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT if self._quits else signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _quits(self) -> bool:
+        return "postgres" in self._command[0]
+
+
+def _start_mariadb(*, keeps: bool) -> Server:
     program = _find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
     install = _find("mariadb-install-db", "/usr/bin/mariadb-install-db")
     if not program or not install:
@@ -147,7 +201,7 @@ def _start_mariadb() -> Server:
     owner = _unprivileged("mysql")
     folder = _folder(owner)
     data = f"{folder}/data"
-    flags = ["--no-defaults", f"--datadir={data}"]
+    flags = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}"]
     setup = [install, *flags, "--auth-root-authentication-method=normal", "--skip-test-db"]
     _run(setup, owner, folder)
     grants = Path(folder, "grants.sql")
@@ -160,14 +214,14 @@ def _start_mariadb() -> Server:
         f"--init-file={grants}", f"--socket={folder}/s", f"--pid-file={folder}/pid",
         "--bind-address=127.0.0.1", "--skip-name-resolve", "--skip-log-bin",
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M",
-        "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0",
+        f"--innodb-flush-log-at-trx-commit={2 if keeps else 0}", "--innodb-doublewrite=0",
         "--innodb-temp-data-file-path=ibtmp1:2M:autoextend", "--performance-schema=OFF",
         "--character-set-server=utf8mb4",
     ]  # fmt: skip
     return _serve("mysql", "mysql", lambda port: [program, *flags, f"--port={port}"], owner, folder)
 
 
-def _start_postgres() -> Server:
+def _start_postgres(*, keeps: bool) -> Server:
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     program = _find("postgres", *(f"{place}/postgres" for place in newest))
     install = _find("initdb", *(f"{place}/initdb" for place in newest))
@@ -185,7 +239,8 @@ def _start_postgres() -> Server:
     _run(setup, owner, folder)
     settings = {
         "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
-        "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "64MB",
+        "full_page_writes": "off", "synchronous_commit": "on" if keeps else "off",
+        "shared_buffers": "64MB",
         "max_connections": "60", "max_prepared_transactions": "10", "max_wal_size": "256MB",
         "timezone": "America/New_York",
     }  # fmt: skip
@@ -200,14 +255,14 @@ def _serve(
 ) -> Server:
     for _ in range(5):
         port = _free_port()
-        log = Path(folder, "log")
-        process = _popen(command(port), owner, folder, log)
-        admin = Endpoint("shop", kind, "127.0.0.1", port, USER, PASSWORD, database)
-        server = Server(admin, lambda process=process: _stop(process, folder))  # type: ignore[misc]
-        if _answers(server, process):
+        private = Private(command(port), owner, folder)
+        server = Server(
+            Endpoint("shop", kind, "127.0.0.1", port, USER, PASSWORD, database), private
+        )
+        if _answers(server, private.process):
             return server
-        reason = log.read_text(errors="replace")[-2000:]
-        if process.poll() is None or "ddress already in use" not in reason:
+        reason = private.said()
+        if private.process.poll() is None or "ddress already in use" not in reason:
             server.close()
             raise UnavailableServerError(f"the private {kind} server does not answer:\n{reason}")
     raise UnavailableServerError(f"no free port for a private {kind} server")
@@ -260,17 +315,6 @@ def _run(command: list[str], owner: str | None, folder: str) -> None:
         reason = log.read_text(errors="replace")[-2000:]
         shutil.rmtree(folder, ignore_errors=True)
         raise UnavailableServerError(f"{command[0]} failed ({code}):\n{reason}")
-
-
-def _stop(process: subprocess.Popen[bytes], folder: str) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGQUIT if "postgres" in str(process.args) else signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder(owner: str | None) -> str:

@@ -14,6 +14,17 @@ from demo.ports import HOST
 from demo.processes import Child, Processes
 
 USER = "admin"
+SERVERS = {
+    "airflow scheduler": ("scheduler", "--skip-serve-logs"),
+    "airflow dag-processor": ("dag-processor",),
+    "airflow api-server": ("api-server",),
+    "airflow triggerer": ("triggerer", "--skip-serve-logs"),
+}
+"""What makes an Airflow, by the name of the process; its command.
+
+Log servers are left out: they would listen on all addresses of the machine, and the API server can
+read the same folder.
+"""
 CLIENTS = ("airflow scheduler", "airflow triggerer")
 """What talks to the API server until its end, and so should end before it."""
 
@@ -91,15 +102,9 @@ def start(
 
 
 def start_servers(processes: Processes, environment: dict[str, str], places: Places) -> None:
-    """Start what makes an Airflow.
-
-    Log servers are left out: they would listen on all addresses of the machine, and the API
-    server can read the same folder.
-    """
-    start(processes, environment, places, "scheduler", "--skip-serve-logs")
-    start(processes, environment, places, "dag-processor")
-    start(processes, environment, places, "api-server")
-    start(processes, environment, places, "triggerer", "--skip-serve-logs")
+    """Start what makes an Airflow."""
+    for words in SERVERS.values():
+        start(processes, environment, places, *words)
 
 
 def not_ready(port: int) -> list[str]:

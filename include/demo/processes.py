@@ -72,13 +72,18 @@ class Processes:
         self.children.append(child)
         return child
 
-    def check(self) -> None:
-        """Raise :class:`DiedError` when a lasting process is gone, or another one failed."""
+    def dead(self) -> list[Child]:
+        """Lasting processes that are gone, and others that failed."""
         self._reap()
-        for child in self.children:
-            code = child.process.poll()
-            if code is not None and (child.lasting or code != 0):
-                raise DiedError(child.name, code, child.log)
+        return [
+            child for child in self.children
+            if (code := child.process.poll()) is not None and (child.lasting or code != 0)
+        ]  # fmt: skip
+
+    def check(self) -> None:
+        """Raise :class:`DiedError` when there is a dead one."""
+        for child in self.dead():
+            raise DiedError(child.name, child.process.returncode, child.log)
 
     def family(self) -> list[int]:
         """Ids of all living processes that descend from the ones started here."""
