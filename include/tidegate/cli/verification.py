@@ -49,9 +49,10 @@ def _verify_source(options: Any) -> int:
     names = options.stream or _enabled(options)
     results, braked = [], []
     for name in names:
+        todo = job(options, name)
         try:
             result = verify(
-                job(options, name), repair=not options.no_repair,
+                todo, repair=todo.stream.verify.repair and not options.no_repair,
                 allow_deletes=options.allow_deletes, again=options.again,
             )  # fmt: skip
         except BrakeError as error:
