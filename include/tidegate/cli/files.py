@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +60,29 @@ def _fine(job: Job) -> dict[str, Any]:
 
 def _findings(job: Job) -> list[dict[str, Any]]:
     from tidegate import clean
-    from tidegate.sources import open_source
+    from tidegate.sources import Finding, open_source
     from tidegate.store.record import records
     from tidegate.validate import Suite
 
-    found: list[dict[str, Any]] = []
+    found: list[Finding] = []
     try:
         with open_source(job.endpoint(), job.stream, job.full_name) as source:
-            found = [asdict(finding) for finding in source.check()]
+            found = [finding for finding in source.check() if finding.level != "note"]
             columns = clean.outline(source.columns(), job.stream.clean)
         records.plan(job.full_name, columns, job.stream, marks=False)
         Suite(job.full_name, job.stream.expect, columns).verify()
     except TidegateError as error:
-        if str(error) not in [finding["message"] for finding in found]:
-            found.append({"level": "error", "message": str(error)})
-    results = [{"stream": job.full_name, **finding} for finding in found]
-    for result in results:
-        result["message"] = result["message"].removeprefix(f"{job.full_name}: ")
+        if str(error) not in {finding.what for finding in found}:
+            found.append(Finding("error", str(error), "not-as-declared", ""))
+    results = [
+        {
+            "stream": job.full_name,
+            "level": finding.level,
+            "code": finding.code,
+            "message": finding.message.removeprefix(f"{job.full_name}: "),
+        }
+        for finding in found
+    ]
     return results or [{**_fine(job), "message": "the file and the source agree"}]
 
 

@@ -14,7 +14,7 @@ from tidegate.errors import ConfigError
 from tidegate.fields import duration
 from tidegate.job import Job
 from tidegate.model import Mode
-from tidegate.on_airflow import steps, upkeep
+from tidegate.on_airflow import doctor, proof, steps, upkeep
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.models import Source, Stream
@@ -39,6 +39,10 @@ def _of_file(file: PipelineFile) -> list[DAG]:
     for name, stream in file.streams.items():
         job = Job(file.source, name, stream, connection)
         dags += [_sync(job), _backfill(job)]
+    if file.streams:
+        dags.append(doctor.dag(file.source, file.streams))
+    if any(stream.verify.enabled for stream in file.streams.values()):
+        dags.append(proof.dag(file.source, file.streams))
     return dags
 
 

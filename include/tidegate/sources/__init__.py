@@ -84,13 +84,29 @@ class Chunk:
     seconds: float
 
 
+Level = Literal["error", "warning", "note"]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look at the source tells before the first run."""
+    """What a look at the source tells before the first run.
 
-    level: Literal["error", "warning"]
-    message: str
-    code: str = ""
+    level  ``error``: the stream cannot run; ``warning``: it may miss rows or hurt; ``note``: good
+           to know
+    what   where it is, what is wrong, with the value
+    code   names the kind of finding, see docs/doctor.md
+    todo   what to do about it, with the SQL to run
+    """
+
+    level: Level
+    what: str
+    code: str
+    todo: str
+
+    @property
+    def message(self) -> str:
+        """All of it in one text."""
+        return f"{self.what} {self.todo}".rstrip()
 
 
 class Rows(Protocol):

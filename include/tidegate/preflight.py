@@ -1,0 +1,55 @@
+"""A look at a stream's source before its first run: what may keep it from being read in full."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from tidegate.errors import ConfigError, TidegateError, UnavailableError
+from tidegate.job import Job
+
+if TYPE_CHECKING:
+    from tidegate.sources import Finding
+
+_log = logging.getLogger(__name__)
+
+
+def look(job: Job) -> list[Finding]:
+    """Every finding, errors first; what keeps us from looking is one too."""
+    from tidegate.sources import open_source
+
+    with open_source(job.endpoint(), job.stream, job.full_name) as source:
+        return source.check()
+
+
+def admit(job: Job) -> tuple[str, ...]:
+    """The warnings, logged, for the increment's notes.
+
+    Raises ConfigError with everything found when there is an error among it, UnavailableError when
+    the source does not answer.
+    """
+    found = look(job)
+    for finding in found:
+        if finding.level == "warning":
+            _log.warning("%s (%s)", finding.message, finding.code)
+    if error := refusal(job.full_name, found):
+        raise error
+    return tuple(
+        f"{finding.code}: {finding.what.removeprefix(f'{job.full_name}: ')}"
+        for finding in found
+        if finding.level == "warning"
+    )
+
+
+def refusal(name: str, found: list[Finding]) -> TidegateError | None:
+    """The errors among *found* as one; None: the stream *name* may run."""
+    errors = [finding for finding in found if finding.level == "error"]
+    if not errors:
+        return None
+    if len(errors) == 1:
+        text = errors[0].message
+    else:
+        listed = "\n".join(f"- {finding.message} ({finding.code})" for finding in errors)
+        text = f"{name}: {len(errors)} errors\n{listed}"
+    waits = any(finding.code == "unavailable" for finding in errors)
+    return UnavailableError(text) if waits else ConfigError(text)

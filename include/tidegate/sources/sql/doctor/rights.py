@@ -1,0 +1,57 @@
+"""What the user may do there, and how it is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tidegate.sources import Finding
+from tidegate.sources.sql.doctor.case import Case
+
+_NEEDED = {"mysql": "PROCESS", "postgres": "pg_read_all_stats"}
+
+
+def bound(case: Case) -> Iterator[Finding]:
+    """How far a read is complete is computed from the transactions of all users."""
+    if case.stream.bound == "lookback" or case.server.sees_all():
+        return
+    right, must = _NEEDED[case.kind], case.stream.bound == "computed"
+    yield case.find(
+        "error" if must else "warning",
+        "bound-rights",
+        f"the user {case.session.endpoint.user!r} does not see the transactions of others, so how "
+        "far a read is complete is "
+        + ("unknown (bound: computed)." if must else "guessed as the clock minus lookback:."),
+        f"Grant {right}, which shows sessions and no row of any table: {case.server.grant(right)}",
+    )
+
+
+def excess(case: Case) -> Iterator[Finding]:
+    """Who only reads should be able to do no more."""
+    found = case.server.excess()
+    if not found:
+        return
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    yield case.find(
+        "warning",
+        "too-many-rights",
+        f"the user {case.session.endpoint.user!r} may do more than read: "
+        f"{', '.join(found[:6])}{more}.",
+        f"Connect as a user of its own, with no more than {case.server.grant('SELECT')} "
+        f"{case.server.grant(_NEEDED[case.kind])}",
+    )
+
+
+def tls(case: Case) -> Iterator[Finding]:
+    """What crosses a network can be read and changed on its way."""
+    endpoint = case.session.endpoint
+    insecure = str(endpoint.options.get("insecure", "")).lower() in {"1", "true", "yes"}
+    if endpoint.is_local or not insecure:
+        return
+    yield case.find(
+        "warning",
+        "no-tls",
+        f"connection {endpoint.name!r}: insecure: true sends rows to and from {endpoint.host} "
+        "without proof of who answers, and maybe in clear text.",
+        "Remove insecure from the connection's extra fields, and give the authority's certificate: "
+        + ("ssl_ca." if case.kind == "mysql" else "sslrootcert."),
+    )

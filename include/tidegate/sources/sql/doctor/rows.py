@@ -1,0 +1,206 @@
+"""What the rows themselves tell, by questions that read some 10,000 rows of an index at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidegate.fields import seconds
+from tidegate.sources import Finding
+from tidegate.sources.sql.doctor.case import Case, counted
+from tidegate.sources.sql.keyset import MOST_TIES
+from tidegate.sources.sql.moments import latest_local
+
+SAMPLE = 10_000
+SIZED = 200
+PAGE_BYTES = 64 * 2**20
+ROWS_PER_SECOND = 100_000
+"""What a server reads and sorts in a second, carefully guessed."""
+
+
+def ties(case: Case) -> Iterator[Finding]:
+    """Rows with one stamp are read together, and again until the bound has passed them."""
+    precision = case.server.precision()
+    coarse = case.type.name == "date" or precision == 0
+    largest, limit = _largest_tie(case) if case.cheap else (0, 1)
+    column = case.column(case.cursor.name)
+    if coarse:
+        unit = "days" if case.type.name == "date" else "whole seconds"
+        kind = {"mysql": "DATETIME(6)", "postgres": "timestamptz(6)"}.get(case.kind)
+        yield case.find(
+            "note",
+            "coarse-cursor",
+            f"cursor: {case.cursor.name!r} ({case.cursor.declared}) keeps {unit}, so many rows "
+            f"share one: the fullest that was seen has {counted(largest, limit)}. All rows of the "
+            "latest are read again.",
+            f"Nothing is lost. Microseconds would cost less: make {column} {kind}."
+            if kind
+            else f"Nothing is lost. Microseconds in {column} would cost less.",
+        )
+    if largest > case.stream.page_rows:
+        yield case.find(
+            "warning",
+            "large-tie",
+            f"cursor: {counted(largest, limit)} share one value of {case.cursor.name!r}, more "
+            f"than a page holds (page_rows: {case.stream.page_rows:,}). They are read whenever "
+            "one of them is.",
+            "If one large UPDATE made them, that passes. Else stamp rows one by one, or raise "
+            "page_rows:.",
+        )
+
+
+def null_cursor(case: Case) -> Iterator[Finding]:
+    """No bound reaches NULL."""
+    if not case.cursor.nullable or not case.cheap:
+        return
+    missing = case.few(case.plan.named(case.cursor.name).is_(None), limit=SAMPLE)
+    if missing:
+        yield _unreached(case, "null-cursor", "is NULL", missing)
+
+
+def zero_cursor(case: Case) -> Iterator[Finding]:
+    """Nor what is no date: 0000-00-00, -infinity, NaN, other types in SQLite."""
+    undated = case.session.dialect.undated(case.cursor, case.type)
+    if not undated or not case.cheap:
+        return
+    missing = case.few(sa.or_(*undated), limit=SAMPLE)
+    if missing:
+        yield _unreached(
+            case, "zero-cursor", "is no time (0000-00-00, -infinity, rubbish)", missing
+        )
+
+
+def future(case: Case) -> Iterator[Finding]:
+    """What lies above every bound is read again and again."""
+    if not case.temporal or not case.cheap:
+        return
+    most = min(case.stream.future_rows, SAMPLE) + 1
+    edge = case.session.dialect.bind(_now(case))
+    ahead = case.few(case.plan.named(case.cursor.name) > edge, limit=most)
+    if not ahead:
+        return
+    latest = case.session.scalar(
+        sa.select(_plain(sa.func.max(case.plan.named(case.cursor.name)))).select_from(
+            case.plan.source
+        )
+    )
+    over = " Not all can be read: the limit future_rows: is passed." if ahead == most else ""
+    yield case.find(
+        "warning",
+        "future-rows",
+        f"cursor: {counted(ahead, most)} stamped later than now, the latest {latest}. They are "
+        f"read in every run until then.{over}",
+        "Mend the stamps at the source, check the clocks and zones of what writes them"
+        + (", or raise future_rows:." if over else "."),
+    )
+
+
+def large_pages(case: Case) -> Iterator[Finding]:
+    """A page is held in memory."""
+    if not case.cheap:
+        return
+    size = _row_bytes(case)
+    rows = case.few(limit=case.stream.page_rows)
+    if size * rows <= PAGE_BYTES:
+        return
+    fitting = max(1, int(PAGE_BYTES / size / 2))
+    page_rows = 10 ** (len(str(fitting)) - 1) * int(str(fitting)[0])
+    yield case.find(
+        "warning",
+        "large-pages",
+        f"page_rows: {case.stream.page_rows:,} rows of {size:,.0f} octets (the mean of the latest "
+        f"rows) are {size * rows / 2**20:,.0f} MB at once, several times over while they are "
+        "cleaned.",
+        f"Set page_rows: {page_rows}",
+    )
+
+
+def slow_read(case: Case) -> Iterator[Finding]:
+    """Without an index the first page costs as much as all of them."""
+    if case.table.orders_by(case.cursor.name) or case.stream.unindexed == "refuse":
+        return
+    rows = case.server.rows()
+    within = seconds(case.stream.statement_timeout)
+    if rows is None or rows <= within * ROWS_PER_SECOND:
+        return
+    yield case.find(
+        "warning",
+        "slow-read",
+        f"unindexed: allow reads and sorts about {rows:,} rows for each page, which may well take "
+        f"longer than statement_timeout: {case.stream.statement_timeout}.",
+        "Make the index, or raise statement_timeout: and run it seldom.",
+    )
+
+
+def _unreached(case: Case, code: str, what: str, missing: int) -> Finding:
+    rows = case.few(limit=SAMPLE * 10)
+    share = f", {missing / rows:.1%} of all" if missing < SAMPLE and rows < SAMPLE * 10 else ""
+    policy = case.stream.null_cursor
+    effect = {
+        "read": "Such rows are all read in every run (null_cursor: read).",
+        "quarantine": "Such rows are held in quarantine (null_cursor: quarantine).",
+        "fail": "Such rows stop every run (null_cursor: fail).",
+    }[policy]
+    column = case.column(case.cursor.name)
+    now = {"mysql": "UTC_TIMESTAMP(6)", "postgres": "now()"}.get(case.kind, "datetime('now')")
+    clauses = {"null-cursor": f"{column} IS NULL"}
+    test = clauses.get(code, f"{column} = 0" if case.kind == "mysql" else f"{column} = '-infinity'")
+    statement = f"UPDATE {case.full} SET {column} = {now} WHERE {test};" if case.temporal else ""
+    return case.find(
+        "error" if policy == "fail" else "warning",
+        code,
+        f"cursor: {case.cursor.name!r} {what} in {counted(missing, SAMPLE)}{share}. {effect}",
+        "Give them a stamp, and forbid such values."
+        + (f" For example\n    {statement}" if statement else ""),
+    )
+
+
+def _largest_tie(case: Case) -> tuple[int, int]:
+    """Rows of the largest group among the earliest and the latest; and where counting stopped."""
+    column = case.plan.named(case.cursor.name)
+    where = [column.is_not(None), *case.session.dialect.dated(case.cursor, case.type)]
+    found: list[Any] = []
+    for order in (column.asc(), column.desc()):
+        some = sa.select(column.label("stamp")).select_from(case.plan.source).where(*where)
+        part = some.order_by(order).limit(SAMPLE).subquery()
+        number = sa.func.count().label("number")
+        groups = sa.select(_plain(part.c.stamp), number).group_by(part.c.stamp)
+        found += case.session.rows(groups.order_by(sa.desc("number")).limit(1))
+    if not found:
+        return 0, 1
+    stamp, number = max(found, key=lambda row: int(row[1]))
+    if number == 1:
+        return 1, 2
+    limit = max(MOST_TIES, case.stream.page_rows + 1)
+    return case.few(column == case.session.dialect.bind(stamp), limit=limit), limit
+
+
+def _now(case: Case) -> Any:
+    """A second after the server's now, in the cursor's own form."""
+    moment = case.session.clock().astimezone(UTC) + timedelta(seconds=1)
+    dialect, zone = case.session.dialect, case.plan.zone(case.cursor.name)
+    value: Any = moment
+    if case.type.name != "timestamp":
+        local: datetime = latest_local(moment, zone)
+        value = local.date() if case.type.name == "date" else local
+    return dialect.bound(value, [], zone)
+
+
+def _row_bytes(case: Case) -> float:
+    """Mean size of the latest rows."""
+    cells = [
+        case.plan.named(native.name).label(f"cell{number}")
+        for number, native in enumerate(case.table.columns)
+    ]
+    order = case.plan.named(case.cursor.name).desc()
+    some = sa.select(*cells).select_from(case.plan.source).order_by(order).limit(SIZED).subquery()
+    sizes = sa.select(*(sa.func.avg(case.server.octets(column)) for column in some.c))
+    return sum(float(size or 0) for size in case.session.rows(sizes)[0])
+
+
+def _plain(expression: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """As the driver gives it."""
+    return sa.type_coerce(expression, sa.types.NullType())
