@@ -11,6 +11,7 @@ import pytest
 from store.deliveries import Delivery
 from tidegate.errors import ConfigError
 from tidegate.store.store import Store
+from tidegate.types import Column, ColumnType
 
 
 def delivery(store: Store, folder: Path, *names: str) -> Delivery:
@@ -82,3 +83,58 @@ def test_names_that_differ_in_case_are_apart_or_refused(store: Store, tmp_path: 
         second.load([{"id": 1, "label": "x"}])
     with pytest.raises(ConfigError, match="column 'note' and 'Note' are one to SQLite"):
         both.load([{"id": 1}])
+
+
+# Questions ---------------------------------------------------------------------------------------
+
+
+def column(name: str, type: str = "string") -> Column:
+    return Column(name, ColumnType.parse(type))
+
+
+def states(store: Store, stream: str = "shop.things") -> dict[str, tuple[str, str]]:
+    return {one.column: (one.type, one.state) for one in store.questions(stream)}
+
+
+def test_questions_are_told_once_and_answered_once(store: Store) -> None:
+    store.ask("shop.things", [column("a"), column("b")])
+    store.ask("shop.others", [column("a")])
+    assert states(store) == {"a": ("string", "new"), "b": ("string", "new")}
+    assert [one.column for one in store.tell("shop.things")] == ["a", "b"]
+    assert store.tell("shop.things") == []
+    first = store.answer("shop.things", "a", "ann", accept=True)
+    late = store.answer("shop.things", "a", "bob", accept=False)
+    assert first == late
+    assert first is not None
+    assert (first.state, first.answered_by, first.answered) == ("accepted", "ann", True)
+    again = store.answer("shop.things", "a", "bob", accept=False, again=True)
+    assert again is not None
+    assert (again.state, again.answered_by) == ("refused", "bob")
+    assert store.answer("shop.things", "c", "bob", accept=True) is None
+    assert states(store, "shop.others") == {"a": ("string", "new")}
+    assert [one.stream for one in store.questions()] == ["shop.others"] + ["shop.things"] * 2
+
+
+def test_only_what_is_asked_now_waits_for_an_answer(store: Store) -> None:
+    store.ask("shop.things", [column("a"), column("b"), column("c")])
+    store.tell("shop.things")
+    store.answer("shop.things", "a", "ann", accept=False)
+    store.ask("shop.things", [column("b", "int64"), column("d")])
+    assert states(store) == {
+        "a": ("string", "refused"), "b": ("int64", "open"), "d": ("string", "new"),
+    }  # fmt: skip
+    store.ask("shop.things", [column("a", "int64")])
+    assert states(store) == {"a": ("string", "refused")}
+
+
+def test_a_stream_remembers_what_it_agreed_on_and_what_the_table_had(
+    store: Store, tmp_path: Path
+) -> None:
+    assert store.agreed("shop.things") is None
+    desk = delivery(store, tmp_path, "colour")
+    desk.load([{"id": 1, "colour": "red"}])
+    known = store.agreed("shop.things")
+    assert known is not None
+    assert [(one.column.name, str(one.seen)) for one in known] == [
+        ("id", "int64"), ("colour", "string"),
+    ]  # fmt: skip
