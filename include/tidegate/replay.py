@@ -56,6 +56,10 @@ class Quarantine:
         """Nothing of the kind."""
         return {}
 
+    def memory(self) -> dict[str, Json]:
+        """Nothing to find again."""
+        return {}
+
     def changed(self) -> str | None:
         """Held rows do not change."""
         return None

@@ -133,6 +133,9 @@ class Rows(Protocol):
     def census(self) -> dict[str, int]:
         """After a pull: how many of its rows no cursor reaches, by kind."""
 
+    def memory(self) -> dict[str, Json]:
+        """After a pull: what the next observation is to find beside its own ``memory``."""
+
     def changed(self) -> str | None:
         """What became of the columns since :meth:`columns` was asked first; None: nothing."""
 

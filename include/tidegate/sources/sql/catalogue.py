@@ -1,15 +1,14 @@
-"""What a server's catalogue says of a table, and what a stream misses there."""
+"""What a server's catalogue says of a table."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
-from tidegate.sources import Finding
 from tidegate.types import TEMPORAL, ColumnType
 
 if TYPE_CHECKING:
@@ -18,13 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A column as the server declares it; *loose* when its declaration binds no value."""
+    """A column as the server declares it; *loose* when its declaration binds no value.
+
+    name    what the pipeline file calls it
+    stored  what the table calls it, where ``drift.renamed`` gave it another name
+    charset of its text, where the server names it
+    """
 
     name: str
     declared: str
     type: ColumnType
     nullable: bool
     loose: bool = False
+    charset: str = ""
+    stored: str = ""
+
+    @property
+    def own(self) -> str:
+        """What the table calls it."""
+        return self.stored or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +52,14 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or view."""
+    """A table or view; another *identity* under the same name is another table."""
 
     schema: str | None
     name: str
     view: bool
     columns: tuple[Native, ...]
     indexes: tuple[Index, ...]
+    identity: str = ""
 
     def column(self, name: str) -> Native:
         """By exact name; KeyError."""
@@ -64,6 +76,55 @@ class Table:
         """Whether the server keeps rows with equal *key* from existing."""
         names = set(key)
         return any(index.unique and set(index.columns) <= names for index in self.indexes)
+
+
+def renamed(table: Table, names: Mapping[str, str], where: str) -> Table:
+    """*table* as the pipeline file calls its columns; *names* it lacks do not matter yet.
+
+    Raises ConfigError when the old and the new name of a column are both there.
+    """
+    pages = {column.name: names.get(column.name, column.name) for column in table.columns}
+    for name, count in Counter(pages.values()).items():
+        if count > 1:
+            there = " and ".join(repr(own) for own, page in pages.items() if page == name)
+            raise ConfigError(
+                f"{where}: drift.renamed: {table.name!r} has the columns {there}, which would both "
+                f"be {name!r}. Take the name out of renamed, or drop the column it replaced."
+            )
+    columns = (
+        replace(column, name=pages[column.name], stored=column.name) for column in table.columns
+    )
+    indexes = (
+        replace(index, columns=tuple(name and pages.get(name, name) for name in index.columns))
+        for index in table.indexes
+    )
+    return replace(table, columns=tuple(columns), indexes=tuple(indexes))
+
+
+def difference(before: Table, now: Table) -> str | None:
+    """What became of the columns, or of the table itself, in words; None: nothing."""
+    old, new = ({column.name: column for column in table.columns} for table in (before, now))
+    texts = [f"column {name} is gone" for name in old if name not in new]
+    texts += [f"column {name} is new" for name in new if name not in old]
+    for name in old:
+        if name in new:
+            texts += _altered(old[name], new[name])
+    if not texts and list(old) != list(new):
+        texts.append("its columns are in another order")
+    if not texts and before.identity != now.identity:
+        texts.append("the table was rebuilt, or another took its name")
+    return "; ".join(texts) or None
+
+
+def _altered(old: Native, new: Native) -> Iterator[str]:
+    if old.type != new.type:
+        yield f"{old.name} is {new.type} now, was {old.type}"
+    elif old.declared != new.declared:
+        yield f"{old.name} is {new.declared} now, was {old.declared}"
+    elif old.charset != new.charset:
+        yield f"{old.name} is text in {new.charset} now, was in {old.charset}"
+    if old.nullable != new.nullable:
+        yield f"{old.name} {'may' if new.nullable else 'cannot'} be NULL now"
 
 
 def unknown_table(where: str, wanted: str, place: str, known: list[str]) -> ConfigError:
@@ -85,7 +146,8 @@ def require_columns(where: str, table: Table, stream: Stream) -> None:
         wanted.append(("backfill.by", stream.backfill.by))
     if stream.deleted:
         wanted.append(("deleted.column", stream.deleted.column))
-    wanted += [("types", name) for name in stream.types]
+    if stream.drift.drop == "refuse":
+        wanted += [("types", name) for name in stream.types]
     for place, name in wanted:
         if name not in known:
             hint = did_you_mean(name, known) or f" It has: {', '.join(known)}."
@@ -100,52 +162,3 @@ def require_cursor(where: str, stream: Stream, type: ColumnType) -> None:
             f"{where}: cursor: {stream.cursor!r} is of type {type}, which does not order changes. "
             "Use a column of dates, times or whole numbers, such as updated_at."
         )
-
-
-def findings(
-    where: str, table: Table, stream: Stream, quote: Callable[[str], str]
-) -> list[Finding]:
-    """What may hurt: no index on the cursor, no unique key, windows without an index."""
-    found: list[Finding] = []
-    if not table.orders_by(stream.cursor):
-        found.append(_unindexed(where, table, stream, quote))
-    by = stream.backfill.by
-    if by and by != stream.cursor and not table.view and not table.orders_by(by):
-        found.append(
-            Finding("warning", f"{where}: backfill.by: no index begins with {by!r}; each window "
-                    "of a backfill reads the whole table.")
-        )  # fmt: skip
-    if not table.view and not table.identifies(stream.primary_key):
-        key = ", ".join(stream.primary_key)
-        found.append(
-            Finding("warning", f"{where}: primary_key: the database does not keep ({key}) unique. "
-                    "Rows with equal keys replace each other in the store.")
-        )  # fmt: skip
-    return found
-
-
-def _unindexed(where: str, table: Table, stream: Stream, quote: Callable[[str], str]) -> Finding:
-    if table.view:
-        return Finding(
-            "warning",
-            f"{where}: {table.name!r} is a view. Tidegate cannot see whether reading it by "
-            f"{stream.cursor!r} uses an index; if not, each run reads all of it.",
-        )
-    columns = list(dict.fromkeys([stream.cursor, *stream.primary_key]))
-    listed = ", ".join(quote(column) for column in columns)
-    full = ".".join(quote(part) for part in (table.schema, table.name) if part)
-    statement = f"CREATE INDEX {quote(_index_name(table.name, stream.cursor))} ON {full} ({listed})"
-    refused = stream.unindexed == "refuse"
-    advice = ", or allow it with unindexed: allow." if refused else "."
-    return Finding(
-        "error" if refused else "warning",
-        f"{where}: no index begins with the cursor {stream.cursor!r}, so each run would read the "
-        f"whole table. Run this on the source{advice}\n    {statement};",
-    )
-
-
-def _index_name(table: str, column: str) -> str:
-    name = f"{table}_{column}_tidegate"
-    if len(name.encode()) <= 60:
-        return name
-    return f"tidegate_{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"

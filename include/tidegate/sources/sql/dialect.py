@@ -40,11 +40,15 @@ class Dialect(ABC):
     title       its name in messages
     row_values  whether ``(a, b) > (:a, :b)`` is what its planner likes
     clock       SQL text of its clock in UTC, as ISO text or datetime
+    busy        SQL text whose last column is how many statements run there; or none
+    counts_itself  whether that one is among them
     """
 
     title: str
     row_values: bool
     clock: str
+    busy: str = ""
+    counts_itself: bool = False
 
     @abstractmethod
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
@@ -66,11 +70,11 @@ class Dialect(ABC):
 
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
         """The expression that fetches a column so that nothing of it is lost."""
-        return named(native.name)
+        return named(native.own)
 
     def ordered(self, native: Native) -> sa.ColumnElement[Any]:
         """The expression that a key column is sorted and compared by."""
-        return named(native.name)
+        return named(native.own)
 
     def bind(self, value: Any) -> sa.ColumnElement[Any]:
         """A value fetched earlier, as a parameter that compares as it was sorted."""
@@ -79,6 +83,23 @@ class Dialect(ABC):
     def zone(self, native: Native, declared: tzinfo) -> tzinfo:
         """Where a column's zone-less readings are; *declared* by the stream."""
         return declared
+
+    def sought(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any] | None:
+        """What equals a key's value when its text does; None when only the row itself can tell."""
+        whole = native.type.name in {"int16", "int32", "int64"}
+        alike = native.type == type or (whole and type.name in {"string", "bool"})
+        return named(native.own) if alike and not native.loose else None
+
+    def hashed(self, natives: Sequence[Native]) -> sa.ColumnElement[Any] | None:
+        """The row's hash, 64 bits signed, of these columns in this order; None: not by the server.
+
+        Equal for two rows exactly when all these cells are equal.
+        """
+        return None
+
+    def folds(self, connection: sa.Connection) -> bool:
+        """Whether the server can XOR hashes."""
+        return False
 
     def text_compares(self, native: Native) -> bool:
         """Whether the text fetched for a column can be compared with the column itself."""

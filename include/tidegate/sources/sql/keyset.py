@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,11 +33,15 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Rows where all of *where* hold, in the order of *keys*; *unique*: no two compare equal."""
+    """Rows where all of *where* hold, in the order of *keys*; *unique*: no two compare equal.
+
+    *kind* says why no cursor reaches them: ``null`` or ``zero``.
+    """
 
     where: tuple[Clause, ...]
     keys: tuple[Key, ...]
     unique: bool
+    kind: str = ""
 
 
 class Keyset:
@@ -51,31 +56,36 @@ class Keyset:
         self._limit = limit
         self._name = name
 
-    def pages(self, part: Slice) -> Iterator[list[Row]]:
-        """All rows of *part*, each once as long as nobody changes them."""
-        statement = self.first(part)
-        within = False
-        last: list[Any] = []
+    def pages(self, part: Slice, after: Sequence[Any] | None = None) -> Iterator[list[Row]]:
+        """All rows of *part* (behind the key values *after*), each once while nobody changes them.
+
+        Where the server cannot start an index scan from a row value, comparisons that are spelled
+        out would walk through all rows of one stamp for each page again. So a page whose first and
+        last row share leading keys is followed by one that holds these *fixed*.
+        """
+        last = list(after or ())
+        fixed = 0
+        statement = self._page(part, self._after(part.keys, last) if last else None, part.keys)
         while True:
             rows = self._fetch(statement)
             full = len(rows) == self._limit
             if rows:
                 yield rows
                 last = [rows[-1][key.place] for key in part.keys]
-            if not full and not within:
-                return
-            if full and not part.unique:
-                yield from self._ties(part, rows, last)
-                if not part.keys:
-                    return
-            within = full and self._one_stamp(part, rows)
-            if within:
-                statement = self._page(part, self._within(part, last), part.keys[1:])
-            elif full:
-                statement = self._page(part, self._after(part.keys, last), part.keys)
+            if full:
+                if not part.unique:
+                    yield from self._ties(part, rows, last)
+                    if not part.keys:
+                        return
+                fixed = self._shared(part, rows)
+                clause = self._after(part.keys[fixed:], last[fixed:])
+            elif fixed:
+                fixed -= 1
+                clause = part.keys[fixed].expression > self._dialect.bind(last[fixed])
             else:
-                beyond = part.keys[0].expression > self._dialect.bind(last[0])
-                statement = self._page(part, beyond, part.keys)
+                return
+            same = self._equal(part.keys[:fixed], last[:fixed])
+            statement = self._page(part, sa.and_(*same, clause), part.keys[fixed:])
 
     def first(self, part: Slice) -> sa.Select[Any]:
         """The query of the first page."""
@@ -99,21 +109,21 @@ class Keyset:
         deeper = sa.and_(head == bind(last[0]), self._after(keys[1:], last[1:]))
         return sa.and_(head >= bind(last[0]), sa.or_(head > bind(last[0]), deeper))
 
-    def _within(self, part: Slice, last: Sequence[Any]) -> Clause:
-        same = part.keys[0].expression == self._dialect.bind(last[0])
-        return sa.and_(same, self._after(part.keys[1:], last[1:]))
+    def _equal(self, keys: Sequence[Key], values: Sequence[Any]) -> list[Clause]:
+        bind = self._dialect.bind
+        return [key.expression == bind(value) for key, value in zip(keys, values, strict=True)]
 
-    def _one_stamp(self, part: Slice, rows: Sequence[Row]) -> bool:
-        """A whole page of one stamp: expanded comparisons would walk through all of it again."""
-        if self._dialect.row_values or len(part.keys) < 2:
-            return False
-        place = part.keys[0].place
-        return bool(rows[0][place] == rows[-1][place])
+    def _shared(self, part: Slice, rows: Sequence[Row]) -> int:
+        """How many leading keys the first and the last of *rows* have in common; never all."""
+        if self._dialect.row_values:
+            return 0
+        places = [key.place for key in part.keys[:-1]]
+        same = (rows[0][place] == rows[-1][place] for place in places)
+        return len(list(takewhile(bool, same)))
 
     def _ties(self, part: Slice, rows: Sequence[Row], last: Sequence[Any]) -> Iterator[list[Row]]:
         """Rows that compare equal to *last* and are not in *rows*."""
-        bind = self._dialect.bind
-        equal = [key.expression == bind(value) for key, value in zip(part.keys, last, strict=True)]
+        equal = self._equal(part.keys, last)
         most = max(MOST_TIES, self._limit)
         group = self._fetch(self._select.where(*part.where, *equal).limit(most + 1))
         if len(group) > most:

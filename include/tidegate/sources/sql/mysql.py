@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from itertools import groupby
 from typing import Any
@@ -12,6 +13,7 @@ from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
+from tidegate.sources.sql import rowhash
 from tidegate.sources.sql.catalogue import Index, Native, Table
 from tidegate.sources.sql.dialect import (
     CONNECT_SECONDS,
@@ -37,9 +39,10 @@ _TYPES = {
 _UNSIGNED = {"smallint": "int32", "int": "int64", "bigint": "decimal(20,0)"}
 _TEXTUAL = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext"})
 _COLUMNS = sa.text(
-    "SELECT column_name, data_type, column_type, is_nullable, numeric_precision, numeric_scale"
-    " FROM information_schema.columns WHERE table_schema = COALESCE(:schema, DATABASE())"
-    " AND table_name = :table ORDER BY ordinal_position"
+    "SELECT column_name, data_type, column_type, is_nullable, numeric_precision, numeric_scale,"
+    " character_set_name FROM information_schema.columns"
+    " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
+    " ORDER BY ordinal_position"
 )
 _INDEXES = sa.text(
     "SELECT index_name, non_unique, column_name, sub_part, index_type"
@@ -47,7 +50,7 @@ _INDEXES = sa.text(
     " AND table_name = :table ORDER BY index_name, seq_in_index"
 )
 _TABLE = sa.text(
-    "SELECT table_name, table_type FROM information_schema.tables"
+    "SELECT table_name, table_type, create_time FROM information_schema.tables"
     " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
 )
 _TABLES = sa.text(
@@ -68,6 +71,8 @@ class MySQL(Dialect):
     title = "MariaDB/MySQL"
     row_values = False
     clock = "SELECT UTC_TIMESTAMP(6)"
+    busy = "SHOW GLOBAL STATUS LIKE 'Threads_running'"
+    counts_itself = True
 
     @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
@@ -119,12 +124,13 @@ class MySQL(Dialect):
                     "VIEW" in found[1],
                     tuple(_native(*row) for row in connection.execute(_COLUMNS, place)),
                     tuple(_indexes(connection.execute(_INDEXES, place).all())),
+                    str(found[2]),
                 )
         return [row[0] for row in connection.execute(_TABLES)]
 
     @override
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
-        column: sa.ColumnElement[Any] = named(native.name)
+        column: sa.ColumnElement[Any] = named(native.own)
         kind = native.declared.split("(")[0].split()[0]
         if kind == "float":  # its text form has six digits only
             return sa.cast(column, sa.Double())
@@ -135,7 +141,7 @@ class MySQL(Dialect):
     @override
     def ordered(self, native: Native) -> sa.ColumnElement[Any]:
         """ENUM and SET sort by number but compare as text; BIT the other way round."""
-        column: sa.ColumnElement[Any] = named(native.name)
+        column: sa.ColumnElement[Any] = named(native.own)
         kind = native.declared.split("(")[0].split()[0]
         if kind in {"enum", "set"}:
             return sa.cast(column, sa.CHAR())
@@ -146,6 +152,21 @@ class MySQL(Dialect):
         return column
 
     @override
+    def sought(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any] | None:
+        """ENUM and SET are compared with text as they are; FLOAT would be in six digits."""
+        if native.declared.startswith("float"):
+            return self.ordered(native)
+        return super().sought(native, type)
+
+    @override
+    def hashed(self, natives: Sequence[Native]) -> sa.ColumnElement[Any] | None:
+        return rowhash.mysql(natives)
+
+    @override
+    def folds(self, connection: sa.Connection) -> bool:
+        return True
+
+    @override
     def zone(self, native: Native, declared: tzinfo) -> tzinfo:
         """The session is in UTC, and TIMESTAMP follows the session."""
         return UTC if native.type.name == "timestamp" else declared
@@ -154,13 +175,13 @@ class MySQL(Dialect):
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         """0000-00-00 is the number 0, and below every bound."""
         if native.type.name in {"date", "datetime", "timestamp"}:
-            return [named(native.name) > sa.literal_column("0")]
+            return [named(native.own) > sa.literal_column("0")]
         return []
 
     @override
     def undated(self, native: Native, type: ColumnType) -> list[Clause]:
         if native.type.name in {"date", "datetime", "timestamp"}:
-            return [named(native.name) == sa.literal_column("0")]
+            return [named(native.own) == sa.literal_column("0")]
         return []
 
     @override
@@ -218,9 +239,8 @@ def _tls(endpoint: Endpoint) -> dict[str, Any]:
     return {"ssl": context}
 
 
-def _native(
-    name: str, kind: str, declared: str, nullable: str, precision: int | None, scale: int | None
-) -> Native:
+def _native(name: str, kind: str, declared: str, nullable: str, *more: Any) -> Native:
+    precision, scale, charset = more
     kind = kind.lower()
     if kind == "decimal":
         type = ColumnType("decimal", int(precision or 10), int(scale or 0))
@@ -228,7 +248,7 @@ def _native(
         type = ColumnType.parse(_UNSIGNED[kind])
     else:
         type = ColumnType.parse(_TYPES.get(kind, "string"))
-    return Native(name, declared.lower(), type, nullable == "YES")
+    return Native(name, declared.lower(), type, nullable == "YES", charset=charset or "")
 
 
 def _indexes(rows: Any) -> list[Index]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from tidegate.errors import ConfigError
 from tidegate.sources.sql.catalogue import (
     Native,
     Table,
+    renamed,
     require_columns,
     require_cursor,
     unknown_table,
@@ -19,7 +22,7 @@ from tidegate.sources.sql.catalogue import (
 from tidegate.sources.sql.dialect import named
 from tidegate.sources.sql.fitting import Spec
 from tidegate.sources.sql.keyset import Key
-from tidegate.sources.sql.page import check_names
+from tidegate.sources.sql.page import Shape, check_names
 from tidegate.sources.sql.session import Session, place
 from tidegate.types import Column, ColumnType
 
@@ -31,15 +34,16 @@ if TYPE_CHECKING:
 class Plan:
     """A table, ready to be read.
 
-    select  fetches every column of *specs*, in order, and behind them what *keys* still need
-    keys    by column name; only those the stream is ever ordered by
+    rows   fetches all columns of the stream
+    marks  fetches keys and hashes only, where the server hashes
+    hash   of a row, computed by the server; None: the reader hashes
     """
 
     table: Table
     source: sa.TableClause
-    specs: tuple[Spec, ...]
-    select: sa.Select[Any]
-    keys: dict[str, Key]
+    rows: Shape
+    marks: Shape
+    hash: sa.ColumnElement[Any] | None
 
     def native(self, name: str) -> Native:
         """The column as the server declares it."""
@@ -47,79 +51,126 @@ class Plan:
 
     def type(self, name: str) -> ColumnType:
         """The column's type on our pages."""
-        return self._spec(name).type
+        return self.spec(name).type
 
     def zone(self, name: str) -> tzinfo:
         """Where the column's zone-less readings are."""
-        return self._spec(name).zone
+        return self.spec(name).zone
 
     def named(self, name: str) -> sa.ColumnClause[Any]:
         """The column in a query."""
-        return named(name)
+        return named(self.native(name).own)
 
-    def _spec(self, name: str) -> Spec:
-        return next(spec for spec in self.specs if spec.column.name == name)
+    def spec(self, name: str) -> Spec:
+        """What is made of the column."""
+        return next(spec for spec in self.rows.specs if spec.column.name == name)
 
 
-def make_plan(session: Session, stream: Stream, name: str) -> Plan:
-    """Look the stream's table up. Raises ConfigError for every name or type that is wrong."""
-    table = find_table(session, stream.table, name)
-    require_columns(name, table, stream)
+def make_plan(
+    session: Session,
+    stream: Stream,
+    name: str,
+    table: Table | None = None,
+    adopted: Sequence[Column] | None = None,
+) -> Plan:
+    """How to read *table*, or the one the stream names: all columns, or those *adopted*.
+
+    Raises ConfigError for every name or type that is wrong.
+    """
+    table = table or find_table(session, stream, name)
     zone = ZoneInfo(stream.time_zone)
-    specs = tuple(_spec(session, native, stream, zone) for native in table.columns)
+    columns = _own(table, stream) if adopted is None else adopted
+    specs = tuple(_spec(session, table, column, zone) for column in columns)
     check_names(specs, name)
     cursor = next(spec for spec in specs if spec.column.name == stream.cursor)
     require_cursor(name, stream, cursor.type)
+    order = dict.fromkeys([*stream.primary_key, stream.cursor, stream.backfill.by])
+    ordered = [column for column in order if column is not None]
+    read = sorted(spec.column.name for spec in specs)
+    digest = session.dialect.hashed([table.column(column) for column in read])
     source = sa.table(sa.quoted_name(table.name, quote=True), schema=_schema(table))
-    select, keys = _select(session, table, specs, stream)
-    return Plan(table, source, specs, select.select_from(source), keys)
+    rows = marks = _shape(session, table, specs, ordered, digest)
+    if digest is not None:
+        few = [spec for spec in specs if spec.column.name in stream.primary_key]
+        marks = _shape(session, table, few, stream.primary_key, digest)
+    return Plan(table, source, rows.of(source), marks.of(source), digest)
 
 
-def find_table(session: Session, wanted: str, name: str) -> Table:
-    """By name; raises ConfigError with the names that exist."""
-    connection = session.connection
+def find_table(session: Session, stream: Stream, name: str) -> Table:
+    """The stream's, under its own names; raises ConfigError with the names that exist."""
+    connection, wanted = session.connection, stream.table
     with session.translated():
         found = session.dialect.find(connection, wanted)
     if isinstance(found, Table):
-        return found
+        table = renamed(found, stream.drift.renamed, name)
+        require_columns(name, table, stream)
+        return table
     where = place(session.endpoint, session.dialect.title)
     if session.endpoint.kind != "sqlite":
         where += f", database {session.endpoint.database!r}"
     raise unknown_table(f"{name}: table", wanted, where, found)
 
 
+def require_adoptable(name: str, stream: Stream, table: Table, columns: Iterable[Column]) -> None:
+    """Raise ConfigError when *columns* are not there, or lack what the stream is read by."""
+    read, known = {column.name for column in columns}, {column.name for column in table.columns}
+    if unknown := sorted(read - known):
+        raise ConfigError(f"{name}: {table.name!r} has no column {unknown[0]!r} to read.")
+    needed = [("primary_key", column) for column in stream.primary_key]
+    needed.append(("cursor", stream.cursor))
+    if stream.backfill.by:
+        needed.append(("backfill.by", stream.backfill.by))
+    for field, column in needed:
+        if column not in read:
+            raise ConfigError(
+                f"{name}: {field}: the column {column!r} was not agreed on, but the stream is "
+                "read by it. Accept the column, or name another."
+            )
+
+
+def _own(table: Table, stream: Stream) -> list[Column]:
+    """The table's columns, of the types that the stream or the table declares."""
+    declared = {name: ColumnType.parse(text) for name, text in stream.types.items()}
+    return [
+        Column(native.name, declared.get(native.name, native.type), native.nullable)
+        for native in table.columns
+    ]
+
+
 def _schema(table: Table) -> sa.quoted_name | None:
     return None if table.schema is None else sa.quoted_name(table.schema, quote=True)
 
 
-def _spec(session: Session, native: Native, stream: Stream, zone: tzinfo) -> Spec:
-    declared = stream.types.get(native.name)
-    type = ColumnType.parse(declared) if declared else native.type
-    column = Column(native.name, type, native.nullable)
-    loose = native.loose or type != native.type
+def _spec(session: Session, table: Table, column: Column, zone: tzinfo) -> Spec:
+    native = table.column(column.name)
+    loose = native.loose or column.type != native.type
     return Spec(column, loose, session.dialect.zone(native, zone))
 
 
-def _select(
-    session: Session, table: Table, specs: tuple[Spec, ...], stream: Stream
-) -> tuple[sa.Select[Any], dict[str, Key]]:
+def _shape(
+    session: Session,
+    table: Table,
+    specs: Sequence[Spec],
+    ordered: Sequence[str],
+    digest: sa.ColumnElement[Any] | None,
+) -> Shape:
+    """Every column of *specs*, behind them what the order still needs, and the hash."""
     dialect = session.dialect
-    items = [
-        dialect.selected(native, spec.type)
-        for native, spec in zip(table.columns, specs, strict=True)
-    ]
+    names = [spec.column.name for spec in specs]
+    items = [dialect.selected(table.column(spec.column.name), spec.type) for spec in specs]
     keys: dict[str, Key] = {}
-    names = [native.name for native in table.columns]
-    for name in dict.fromkeys([*stream.primary_key, stream.cursor, stream.backfill.by]):
-        if name is None:
-            continue
+    for name in ordered:
         place, native = names.index(name), table.column(name)
-        ordered = dialect.ordered(native)
-        if not ordered.compare(items[place]) and not dialect.text_compares(native):
-            items.append(ordered)
+        expression = dialect.ordered(native)
+        if not expression.compare(items[place]) and not dialect.text_compares(native):
+            items.append(expression)
             place = len(items) - 1
-        keys[name] = Key(ordered, place)
-    return sa.select().add_columns(*_labelled(items, names)), keys
+        keys[name] = Key(expression, place)
+    if digest is not None:
+        items.append(digest)
+    labelled = _labelled(items, [native.own for native in table.columns])
+    select = sa.select().add_columns(*labelled)
+    return Shape(select, tuple(specs), keys, None if digest is None else len(items) - 1)
 
 
 def _labelled(items: list[sa.ColumnElement[Any]], names: list[str]) -> list[sa.Label[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
+from tidegate.sources.sql import rowhash
 from tidegate.sources.sql.catalogue import Index, Native, Table
 from tidegate.sources.sql.dialect import (
     CONNECT_SECONDS,
@@ -82,12 +84,17 @@ class PostgreSQL(Dialect):
     title = "PostgreSQL"
     row_values = True
     clock = "SELECT pg_catalog.clock_timestamp()"
+    busy = (
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE state = 'active'"
+        " AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"
+    )
 
     @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
         settings = {
             "TimeZone": "UTC",
             "DateStyle": "ISO",
+            "IntervalStyle": "postgres",
             "extra_float_digits": "3",
             "bytea_output": "hex",
             "statement_timeout": f"{timeout * 1000:.0f}",
@@ -131,16 +138,33 @@ class PostgreSQL(Dialect):
                     found[3] in {"v", "m"},
                     tuple(columns),
                     tuple(_index(parts) for parts in indexes.values()),
+                    str(found[0]),
                 )
         return [row[0] for row in connection.execute(_TABLES)]
 
     @override
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
-        column: sa.ColumnElement[Any] = named(native.name)
+        column: sa.ColumnElement[Any] = named(native.own)
         textual = native.type.name in {"string", "bytes"} and not native.loose
         if native.declared in _AS_TEXT or native.loose or (type.name == "string" and not textual):
             return sa.cast(column, sa.Text())
         return column
+
+    @override
+    def sought(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any] | None:
+        """A text that the type does not take would be an error: those are compared as text."""
+        if native.loose and type == native.type:
+            own = named(native.own)
+            return own if native.declared == "uuid" else sa.cast(own, sa.Text())
+        return super().sought(native, type)
+
+    @override
+    def hashed(self, natives: Sequence[Native]) -> sa.ColumnElement[Any] | None:
+        return rowhash.postgres(natives)
+
+    @override
+    def folds(self, connection: sa.Connection) -> bool:
+        return (connection.dialect.server_version_info or (0,)) >= (14,)
 
     @override
     def text_compares(self, native: Native) -> bool:
@@ -157,17 +181,17 @@ class PostgreSQL(Dialect):
     @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         if native.type.name in _ENDLESS:
-            return [named(native.name) > sa.literal_column("'-infinity'")]
+            return [named(native.own) > sa.literal_column("'-infinity'")]
         if native.type.name in {"decimal", "numeric"}:
-            return [named(native.name) < sa.literal_column("'NaN'")]
+            return [named(native.own) < sa.literal_column("'NaN'")]
         return []
 
     @override
     def undated(self, native: Native, type: ColumnType) -> list[Clause]:
         if native.type.name in _ENDLESS:
-            return [named(native.name) == sa.literal_column("'-infinity'")]
+            return [named(native.own) == sa.literal_column("'-infinity'")]
         if native.type.name in {"decimal", "numeric"}:
-            return [named(native.name) == sa.literal_column("'NaN'")]
+            return [named(native.own) == sa.literal_column("'NaN'")]
         return []
 
     @override

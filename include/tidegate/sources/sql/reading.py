@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, TidegateError
+from tidegate.errors import ConfigError, DataError
 from tidegate.fields import seconds
 from tidegate.model import Json, Watermark, Window
 from tidegate.sources import Apart, Chunk, Finding, Observation, Shared
-from tidegate.sources.sql import bound
-from tidegate.sources.sql.catalogue import findings
-from tidegate.sources.sql.dialect import Clause
-from tidegate.sources.sql.keyset import Key, Keyset, Slice
-from tidegate.sources.sql.moments import (
-    Bound,
-    from_watermark,
-    from_window,
-    require_same_cursor,
-)
-from tidegate.sources.sql.page import Pages
-from tidegate.sources.sql.plan import Plan, make_plan
+from tidegate.sources.sql import doctor, position
+from tidegate.sources.sql.bounds.bound import Bound
+from tidegate.sources.sql.catalogue import Table, difference
+from tidegate.sources.sql.chunks import Chunks
+from tidegate.sources.sql.keyset import Keyset, Row, Slice
+from tidegate.sources.sql.lookup import Lookup
+from tidegate.sources.sql.page import Pages, Shape
+from tidegate.sources.sql.plan import Plan, find_table, make_plan, require_adoptable
+from tidegate.sources.sql.pressure import Pressure
 from tidegate.sources.sql.session import Session
-from tidegate.types import TEMPORAL, Column
+from tidegate.sources.sql.slices import Slices
+from tidegate.types import Column
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tidegate.pipeline.models import Stream
+
+KEYS_AT_ONCE = 500
+"""How many keys one statement asks for."""
 
 
 class SqlSource:
@@ -45,7 +47,13 @@ class SqlSource:
         self._stream = stream
         self._name = name
         self._zone = ZoneInfo(stream.time_zone)
-        self._session = Session(endpoint, seconds(stream.statement_timeout))
+        timeout = seconds(stream.statement_timeout)
+        self._session = Session(endpoint, timeout)
+        self._pressure = Pressure(name, self._session.running, stream.pause_above, timeout)
+        self._adopted: tuple[Column, ...] | None = None
+        self._census: Counter[str] = Counter()
+        self._clock_seen: datetime | None = None
+        self._future: Json = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,58 +68,99 @@ class SqlSource:
 
     def columns(self) -> list[Column]:
         """Of the table, in its own order."""
-        return [spec.column for spec in self._plan.specs]
+        whole = make_plan(self._session, self._stream, self._name, self._table)
+        return [spec.column for spec in whole.rows.specs]
 
     def adopt(self, columns: Sequence[Column]) -> None:
-        """Leave the other columns out."""
+        """Leave the other columns out of every query and of the hash."""
+        require_adoptable(self._name, self._stream, self._table, columns)
+        self._adopted = tuple(columns)
+        self.__dict__.pop("_plan", None)
 
     def census(self) -> dict[str, int]:
-        """Rows without a usable cursor."""
-        return {}
+        """Rows of the last pull that no cursor reaches: ``null``, ``zero``, ``future``."""
+        return dict(self._census)
+
+    def memory(self) -> dict[str, Json]:
+        """Where the next pull goes on with the rows of the future."""
+        return {"future": self._future} if self._future else {}
 
     def changed(self) -> str | None:
         """Looks into the catalogue again."""
-        return None
-
-    def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
-        """By primary key."""
-        raise NotImplementedError
-
-    def chunked(self) -> bool:
-        """Not yet."""
-        return False
-
-    def chunk(self, first: int | None, rows: int, below: Watermark | None) -> Chunk:
-        """Not yet."""
-        raise NotImplementedError
+        try:
+            return difference(self._table, find_table(self._session, self._stream, self._name))
+        except ConfigError as error:
+            return str(error)
 
     def observe(self, shared: Shared, memory: Json = None) -> Observation:
         """The safe bound, and the server's clock when it was computed."""
-        plan = self._plan
-        native, type = plan.native(self._stream.cursor), plan.type(self._stream.cursor)
-        lookback = self._stream.lookback
-        if lookback is None:
-            lookback = "1m" if type.name in TEMPORAL else 1000
-        bound.require_lookback(self._name, lookback, type, native.name)
-        largest = None
-        if type.name not in TEMPORAL:
-            dated = self._session.dialect.dated(native, type)
-            highest = sa.func.max(plan.named(native.name), type_=sa.types.NullType())
-            statement = sa.select(highest).select_from(plan.source).where(*dated)
-            largest = self._session.scalar(statement)
-        clock = self._clock()
-        seen = bound.observe(clock, largest, lookback, type, self._zone)
-        return replace(seen, high=seen.high and replace(seen.high, column=self._stream.cursor))
+        seen = self._observe(shared, memory)
+        self._clock_seen = datetime.fromisoformat(seen.observed_at)
+        self._future = (memory or {}).get("future")
+        return seen
+
+    def _observe(self, shared: Shared, memory: Json) -> Observation:
+        return Bound(self._session, self._plan, self._stream, self._name).observe(shared, memory)
 
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
-        """Pages of rows; those without a usable cursor or key come last, in every increment."""
+        """Pages of rows; those without a usable cursor or key come last, in every increment.
+
+        From a watermark on, rows stamped later than the observation come apart and not all at once.
+        """
         self._require_index()
-        parts = self._windowed(window) if window else self._increment(low)
-        yield from self._pages(parts, read)
+        self._census.clear()
+        pages = self._pages(read)
+        if window:
+            yield from self._read(pages, self._slices.window(window))
+            return
+        self._require_cursors()
+        clock = None if low is None else self._clock_seen
+        yield from self._read(pages, self._slices.increment(low, clock))
+        if clock is not None and self._slices.temporal:
+            yield from self._ahead(pages)
+
+    def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
+        """The rows of these keys, and of no other that the server takes for equal."""
+        named = [(self._plan.native(name), self._plan.spec(name)) for name in self._key]
+        lookup = Lookup(self._session.dialect, named)
+        pages = self._pages(read)
+        asked, rest = lookup.split(keys)
+        for start in range(0, len(asked), KEYS_AT_ONCE):
+            batch = asked[start : start + KEYS_AT_ONCE]
+            if rows := self._ask(self._plan.rows.select.where(lookup.where(batch))):
+                yield from _only(batch, [pages.build(rows)])
+        if rest:
+            shape = self._plan.rows
+            yield from _only(rest, self._read(pages, self._slices.by_key([], shape)))
 
     def scan(self, first: int | None = None, until: int | None = None) -> Iterator[pa.Table]:
-        """All rows by primary key; bookkeeping columns only."""
-        yield from self._pages(self._family([], self._keys(), self._unique), 0, data=False)
+        """All rows by primary key, or a range of it; ``_key`` and ``_source_hash`` only."""
+        shape = self._plan.marks
+        parts = self._slices.by_key(self._chunks.within(first, until), shape)
+        for page in self._read(self._pages(0, shape), parts, shape, data=False):
+            yield page.select(["_key", "_source_hash"])
+
+    def chunked(self) -> bool:
+        """Whether the server hashes and XORs, and the key begins with an indexed whole number."""
+        plan, first = self._plan, self._key[0]
+        type = plan.native(first).type
+        whole = type.name in {"int16", "int32", "int64"} or (
+            type.name == "decimal" and type.scale == 0
+        )
+        if plan.hash is None or not whole or plan.type(first) != type:
+            return False
+        return plan.table.orders_by(first) and self._session.dialect.folds(self._session.connection)
+
+    def chunk(self, first: int | None, rows: int, below: Watermark | None) -> Chunk:
+        """The next *rows* rows or so from key *first* on; keys with a NULL in them are in none."""
+        began = time.monotonic()
+        chunks, plan = self._chunks, self._plan
+        until = chunks.end(first, rows)
+        hot = None if below is None else plan.named(self._stream.cursor) >= self._slices.bind(below)
+        count, xor, found = chunks.add_up(chunks.within(first, until), hot)
+        keys = self._pages(0, plan.marks).build(found, data=False)["_key"] if found else ()
+        took = time.monotonic() - began
+        return Chunk(first, until, count, xor, frozenset(map(str, keys)), took)
 
     def count(self) -> int:
         """Rows in the table now."""
@@ -119,115 +168,109 @@ class SqlSource:
         return int(self._session.scalar(statement))
 
     def check(self) -> list[Finding]:
-        """Connection, rights, names, types, index: every finding, no exception of ours."""
-        try:
-            found = self._findings()
-            self.observe(Apart())
-            self._session.rows(self._keyset(1).first(Slice((), (), unique=True)))
-        except TidegateError as error:
-            return [Finding("error", str(error))]
-        return found
+        """Every finding, no exception of ours; see ``doctor``."""
+        return doctor.examine(self._session.endpoint, self._stream, self._name, self._attempt)
 
-    # What to read --------------------------------------------------------------------------
-
-    def _increment(self, low: Watermark | None) -> list[Slice]:
-        plan, cursor = self._plan, self._stream.cursor
-        native, type, column = plan.native(cursor), plan.type(cursor), plan.named(cursor)
-        where = list(self._session.dialect.dated(native, type))
-        if low is not None:
-            require_same_cursor(self._name, low, cursor)
-            start = self._bound(cursor, from_watermark(low, type, self._name))
-            where.append(column >= self._session.dialect.bind(start))
-        if native.nullable:
-            where.append(column.is_not(None))
-        parts = self._family(where, self._keys(cursor), self._unique)
-        if undated := self._session.dialect.undated(native, type):
-            parts += self._family([sa.or_(*undated)], self._keys(), self._unique)
-        if native.nullable:
-            rest = [name for name in self._stream.primary_key if name != cursor]
-            unique = plan.table.identifies(rest)
-            parts += self._family([column.is_(None)], self._keys(names=rest), unique)
-        return parts
-
-    def _windowed(self, window: Window) -> list[Slice]:
-        plan = self._plan
-        by = self._stream.backfill.by or self._stream.cursor
-        type, column = plan.type(by), plan.named(by)
-        if type.name not in TEMPORAL:
-            raise ConfigError(
-                f"{self._name}: backfill.by: {by!r} is of type {type}, but windows need dates or "
-                "times. Name a column of that kind with backfill: {by: ...}"
-            )
-        bind = self._session.dialect.bind
-        since = self._bound(by, from_window(window.since, type, self._zone))
-        until = self._bound(by, from_window(window.until, type, self._zone, end=True))
-        where = [column >= bind(since), column < bind(until)]
-        return self._family(where, self._keys(by), self._unique)
-
-    def _family(self, where: list[Clause], keys: tuple[Key, ...], unique: bool) -> list[Slice]:
-        """The slice, and one for each column of the primary key that may be NULL."""
-        head = keys[:1] if len(keys) > len(self._stream.primary_key) else ()
-        known: list[Clause] = []
-        without: list[Slice] = []
-        for name in self._stream.primary_key:
-            if self._plan.native(name).nullable:
-                column = self._plan.named(name)
-                without.append(Slice((*where, *known, column.is_(None)), head, unique=False))
-                known.append(column.is_not(None))
-        return [Slice((*where, *known), keys, unique), *without]
-
-    def _keys(
-        self, first: str | None = None, names: Sequence[str] | None = None
-    ) -> tuple[Key, ...]:
-        order = [first] if first else []
-        order += self._stream.primary_key if names is None else names
-        return tuple(self._plan.keys[name] for name in dict.fromkeys(order))
-
-    def _bound(self, name: str, value: Bound) -> Any:
-        """*value* as the column holds it, after a look at how it does."""
-        plan, dialect = self._plan, self._session.dialect
-        type, column = plan.type(name), plan.named(name)
-        samples: list[Any] = []
-        if dialect.samples(type):
-            ends = [
-                sa.type_coerce(function(column), sa.types.NullType())
-                for function in (sa.func.min, sa.func.max)
-            ]
-            dated = dialect.dated(plan.native(name), type)
-            for end in ends:
-                statement = sa.select(end).select_from(plan.source).where(*dated)
-                samples += [row[0] for row in self._session.rows(statement)]
-        return dialect.bound(value, samples, plan.zone(name))
+    def _attempt(self) -> None:
+        """What a pull begins with."""
+        self.observe(Apart())
+        self._session.rows(self._keyset(1).first(Slice((), (), unique=True)))
 
     # How ------------------------------------------------------------------------------------
 
     @cached_property
-    def _plan(self) -> Plan:
-        return make_plan(self._session, self._stream, self._name)
+    def _table(self) -> Table:
+        """As it was when first looked at."""
+        return find_table(self._session, self._stream, self._name)
 
     @cached_property
-    def _unique(self) -> bool:
-        return self._plan.table.identifies(self._stream.primary_key)
+    def _plan(self) -> Plan:
+        """Of the adopted columns."""
+        return make_plan(self._session, self._stream, self._name, self._table, self._adopted)
 
-    def _pages(self, parts: list[Slice], read: int, *, data: bool = True) -> Iterator[pa.Table]:
-        pages = Pages(self._plan.specs, self._stream.primary_key, read, self._name)
-        keyset = self._keyset(self._stream.page_rows)
+    @property
+    def _key(self) -> Sequence[str]:
+        return self._stream.primary_key
+
+    @property
+    def _slices(self) -> Slices:
+        return Slices(self._session, self._plan, self._stream, self._name)
+
+    @property
+    def _chunks(self) -> Chunks:
+        return Chunks(self._plan, self._key, self._ask)
+
+    def _pages(self, read: int, shape: Shape | None = None) -> Pages:
+        required = self._stream.cursor if self._stream.null_cursor == "quarantine" else None
+        return Pages(shape or self._plan.rows, self._key, read, self._name, required)
+
+    def _read(
+        self,
+        pages: Pages,
+        parts: Sequence[Slice],
+        shape: Shape | None = None,
+        *,
+        data: bool = True,
+    ) -> Iterator[pa.Table]:
+        keyset = self._keyset(self._stream.page_rows, shape)
         for part in parts:
             for rows in keyset.pages(part):
+                if part.kind:
+                    self._census[part.kind] += len(rows)
                 yield pages.build(rows, data=data)
 
-    def _keyset(self, limit: int) -> Keyset:
-        session = self._session
-        return Keyset(session.dialect, self._plan.select, session.rows, limit, self._name)
+    def _ahead(self, pages: Pages) -> Iterator[pa.Table]:
+        """Rows of the future: at most so many, going on where the run before ended."""
+        part = self._slices.future(self._session.clock())
+        order = [self._stream.cursor, *self._key]
+        kept, self._future = self._future, None
+        after = position.from_json(kept["at"]) if kept and kept["by"] == order else None
+        left = self._stream.future_rows
+        keyset = self._keyset(min(left, self._stream.page_rows))
+        for rows in keyset.pages(part, after) if left else ():
+            self._census["future"] += len(rows)
+            left -= len(rows)
+            if left <= 0:
+                at = position.to_json([rows[-1][key.place] for key in part.keys])
+                self._future = {"by": order, "at": at}
+            yield pages.build(rows)
+            if left <= 0:
+                return
 
-    def _findings(self) -> list[Finding]:
-        session, plan = self._session, self._plan
-        return findings(self._name, plan.table, self._stream, session.quoted)
+    def _require_cursors(self) -> None:
+        """Raise DataError when rows without a cursor are there and ``null_cursor`` says to stop."""
+        if self._stream.null_cursor != "fail":
+            return
+        missing = 0
+        for part in self._slices.unreached():
+            some = sa.select(sa.func.count()).select_from(self._plan.source).where(*part.where)
+            missing += int(self._session.scalar(some))
+        if missing:
+            raise DataError(
+                f"{self._name}: null_cursor: {missing:,} rows have no value in the cursor "
+                f"{self._stream.cursor!r} (NULL, or no date). Fill it in on the source, or read or "
+                "hold such rows with null_cursor: read or null_cursor: quarantine."
+            )
+
+    def _keyset(self, limit: int, shape: Shape | None = None) -> Keyset:
+        select = (shape or self._plan.rows).select
+        return Keyset(self._session.dialect, select, self._ask, limit, self._name)
+
+    def _ask(self, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[Row]:
+        """One short statement, once the source is calm."""
+        self._pressure.wait()
+        return self._session.rows(statement)
 
     def _require_index(self) -> None:
-        for finding in self._findings():
-            if finding.level == "error":
-                raise ConfigError(finding.message)
+        case = doctor.Case(self._name, self._stream, self._session, self._plan)
+        for finding in doctor.blocking(case):
+            raise ConfigError(finding.message)
 
-    def _clock(self) -> datetime:
-        return self._session.clock()
+
+def _only(keys: Sequence[str], pages: Iterator[pa.Table] | list[pa.Table]) -> Iterator[pa.Table]:
+    """The pages' rows that have one of *keys*; no empty pages."""
+    wanted = pa.array(keys, pa.string())
+    for page in pages:
+        found = page.filter(pc.is_in(page.column("_key"), wanted))
+        if found.num_rows:
+            yield found

@@ -61,6 +61,15 @@ class Session:
         with self.translated():
             return connection.execute(statement, values or {}).scalar()
 
+    def running(self) -> int:
+        """How many statements the server runs, ours aside; 0 where nobody can tell."""
+        if not self.dialect.busy:
+            return 0
+        connection = self.connection
+        with self.translated():
+            row = connection.execute(sa.text(self.dialect.busy)).one()
+        return int(row[-1]) - self.dialect.counts_itself
+
     def clock(self) -> datetime:
         """What time the server thinks it is."""
         return self.dialect.read_clock(self.scalar(sa.text(self.dialect.clock)))

@@ -44,7 +44,8 @@ _PARTS = (
     ("DOUB", "float64"), ("UUID", "string"),
 )  # fmt: skip
 _FIND = sa.text(
-    "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND name = :table"
+    "SELECT name, type, sql, rootpage FROM sqlite_master"
+    " WHERE type IN ('table', 'view') AND name = :table"
 )
 _TABLES = sa.text(
     "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
@@ -117,8 +118,15 @@ class SQLite(Dialect):
                         _native(row[0], row[1], nullable=_nullable(row, columns)) for row in columns
                     ),
                     tuple(_indexes(connection, name, columns, found[2] or "")),
+                    str(found[3]),
                 )
         return [row[0] for row in connection.execute(_TABLES)]
+
+    @override
+    def sought(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any] | None:
+        """Numbers with fractions and times have several spellings here."""
+        several = type.name in {"decimal", "numeric", "time", "datetime", "timestamp", "json"}
+        return None if several else super().sought(native, type)
 
     @override
     def bind(self, value: Any) -> sa.ColumnElement[Any]:
@@ -161,14 +169,14 @@ class SQLite(Dialect):
     @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         """Numbers sort below all text and octets above: no bound would ever reach them."""
-        column: sa.ColumnElement[Any] = named(native.name)
+        column: sa.ColumnElement[Any] = named(native.own)
         if type.name in TEMPORAL:
             return [column >= _word("1000-"), column < _word(":")]
         return [column < _word("")]
 
     @override
     def undated(self, native: Native, type: ColumnType) -> list[Clause]:
-        column: sa.ColumnElement[Any] = named(native.name)
+        column: sa.ColumnElement[Any] = named(native.own)
         if type.name in TEMPORAL:
             return [column < _word("1000-"), column >= _word(":")]
         return [column >= _word("")]

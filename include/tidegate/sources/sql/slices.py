@@ -1,0 +1,160 @@
+"""Which slices of its table a run reads, each in an order that its keys keep unique."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from tidegate.errors import ConfigError
+from tidegate.model import Watermark, Window
+from tidegate.sources.sql.dialect import Clause
+from tidegate.sources.sql.keyset import Key, Slice
+from tidegate.sources.sql.moments import (
+    Bound,
+    from_watermark,
+    from_window,
+    latest_local,
+    require_same_cursor,
+)
+from tidegate.sources.sql.page import Shape
+from tidegate.sources.sql.plan import Plan
+from tidegate.sources.sql.session import Session
+from tidegate.types import TEMPORAL
+
+if TYPE_CHECKING:
+    from tidegate.pipeline.models import Stream
+
+AHEAD = timedelta(seconds=1)
+"""A row that is stamped later than this after the source's clock is one of the future."""
+
+
+class Slices:
+    """Cuts the table of one stream."""
+
+    def __init__(self, session: Session, plan: Plan, stream: Stream, name: str) -> None:
+        self._session = session
+        self._dialect = session.dialect
+        self._plan = plan
+        self._stream = stream
+        self._name = name
+        self._zone = ZoneInfo(stream.time_zone)
+        self._unique = plan.table.identifies(stream.primary_key)
+
+    def increment(self, low: Watermark | None, clock: datetime | None) -> list[Slice]:
+        """From *low* on, but nothing later than *clock*; then the rows that no bound reaches."""
+        plan, cursor = self._plan, self._stream.cursor
+        native, column = plan.native(cursor), plan.named(cursor)
+        where = list(self._dialect.dated(native, plan.type(cursor)))
+        if low is not None:
+            where.append(column >= self.bind(low))
+        if clock is not None and self.temporal:
+            where.append(column < self._edge(clock))
+        if native.nullable:
+            where.append(column.is_not(None))
+        return [*self._family(where, self._keys(cursor), self._unique), *self.unreached()]
+
+    def unreached(self) -> list[Slice]:
+        """The rows whose cursor is no date, or NULL."""
+        plan, cursor = self._plan, self._stream.cursor
+        native = plan.native(cursor)
+        parts: list[Slice] = []
+        if undated := self._dialect.undated(native, plan.type(cursor)):
+            zero = self._family([sa.or_(*undated)], self._keys(), self._unique)
+            parts += (replace(part, kind="zero") for part in zero)
+        if native.nullable:
+            rest = [name for name in self._stream.primary_key if name != cursor]
+            null: list[Clause] = [plan.named(cursor).is_(None)]
+            unique = plan.table.identifies(rest)
+            found = self._family(null, self._keys(names=rest), unique)
+            parts += (replace(part, kind="null") for part in found)
+        return parts
+
+    def future(self, clock: datetime) -> Slice:
+        """The rows that are stamped later than *clock*."""
+        plan, cursor = self._plan, self._stream.cursor
+        where = list(self._dialect.dated(plan.native(cursor), plan.type(cursor)))
+        where.append(plan.named(cursor) >= self._edge(clock))
+        return replace(self._family(where, self._keys(cursor), self._unique)[0], kind="future")
+
+    def window(self, window: Window) -> list[Slice]:
+        """Raises ConfigError when the stream's windows have no column to cut."""
+        plan = self._plan
+        by = self._stream.backfill.by or self._stream.cursor
+        type, column = plan.type(by), plan.named(by)
+        if type.name not in TEMPORAL:
+            raise ConfigError(
+                f"{self._name}: backfill.by: {by!r} is of type {type}, but windows need dates or "
+                "times. Name a column of that kind with backfill: {by: ...}"
+            )
+        bind = self._dialect.bind
+        since = self._bound(by, from_window(window.since, type, self._zone))
+        until = self._bound(by, from_window(window.until, type, self._zone, end=True))
+        where: list[Clause] = [column >= bind(since), column < bind(until)]
+        return self._family(where, self._keys(by), self._unique)
+
+    def by_key(self, where: Sequence[Clause], shape: Shape) -> list[Slice]:
+        """Rows in key order; those with a NULL in their key last."""
+        keys = tuple(shape.keys[name] for name in self._stream.primary_key)
+        return self._family(list(where), keys, self._unique)
+
+    def bind(self, low: Watermark) -> sa.ColumnElement[Any]:
+        """*low* as the cursor column holds it."""
+        cursor = self._stream.cursor
+        require_same_cursor(self._name, low, cursor)
+        value = from_watermark(low, self._plan.type(cursor), self._name)
+        return self._dialect.bind(self._bound(cursor, value))
+
+    @property
+    def temporal(self) -> bool:
+        """Whether the cursor is a date or time."""
+        return self._plan.type(self._stream.cursor).name in TEMPORAL
+
+    def _edge(self, clock: datetime) -> sa.ColumnElement[Any]:
+        """Where the future begins, as the cursor column holds it; rather too late."""
+        cursor = self._stream.cursor
+        kind = self._plan.type(cursor).name
+        local = latest_local(clock + AHEAD, self._plan.zone(cursor))
+        edge: Bound = clock + AHEAD if kind == "timestamp" else local
+        if kind == "date":
+            edge = local.date() + timedelta(days=1)
+        return self._dialect.bind(self._bound(cursor, edge))
+
+    def _family(self, where: list[Clause], keys: tuple[Key, ...], unique: bool) -> list[Slice]:
+        """The slice, and one for each column of the primary key that may be NULL."""
+        head = keys[:1] if len(keys) > len(self._stream.primary_key) else ()
+        known: list[Clause] = []
+        without: list[Slice] = []
+        for name in self._stream.primary_key:
+            if self._plan.native(name).nullable:
+                column = self._plan.named(name)
+                without.append(Slice((*where, *known, column.is_(None)), head, unique=False))
+                known.append(column.is_not(None))
+        return [Slice((*where, *known), keys, unique), *without]
+
+    def _keys(
+        self, first: str | None = None, names: Sequence[str] | None = None
+    ) -> tuple[Key, ...]:
+        order = [first] if first else []
+        order += self._stream.primary_key if names is None else names
+        return tuple(self._plan.rows.keys[name] for name in dict.fromkeys(order))
+
+    def _bound(self, name: str, value: Bound) -> Any:
+        """*value* as the column holds it, after a look at how it does."""
+        plan, dialect = self._plan, self._dialect
+        type, column = plan.type(name), plan.named(name)
+        samples: list[Any] = []
+        if dialect.samples(type):
+            ends = [
+                sa.type_coerce(function(column), sa.types.NullType())
+                for function in (sa.func.min, sa.func.max)
+            ]
+            dated = dialect.dated(plan.native(name), type)
+            for end in ends:
+                statement = sa.select(end).select_from(plan.source).where(*dated)
+                samples += [row[0] for row in self._session.rows(statement)]
+        return dialect.bound(value, samples, plan.zone(name))
