@@ -148,7 +148,7 @@ class Verify(Strict):
 
     enabled: bool = Field(True, description="whether the source's verify DAG looks at it")
     repair: bool = Field(True, description="read again what differs; else only report it")
-    chunk: Duration = Field("500ms", description="longest time one comparison may take there")
+    chunk: Duration = Field("0.5s", description="longest time one comparison may take there")
 
 
 class Settings(Strict):
