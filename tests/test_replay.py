@@ -107,7 +107,8 @@ def test_a_thousand_rows_are_replayed_after_newer_versions_of_half_of_them_came(
     )  # fmt: skip
     assert report.details["fates"] == {"outdated": 500, "replayed": 500}
     assert states(shop) == {"outdated": 500, "replayed": 500}
-    assert fates(shop, "101", "1100") == [("replayed", 2, 3), ("outdated", 2, 3)]
+    settled = [fate[:2] for fate in fates(shop, "101", "1100")]
+    assert settled == [("replayed", 2), ("outdated", 2)]
     assert watermark(shop) == reached
     assert compare(shop.job(expect=WIDER)).agrees
     require_no_step_back(shop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -53,6 +54,7 @@ def test_each_row_meets_exactly_one_fate(desk: Desk) -> None:
     second = desk.load(
         [row(1), row(2, "5.00"), row(4, gone=True), row(5), row(5, "7.00", _token=1 << 60)],
         high="2026-01-02T00:00:00.000000",
+        page_rows=5,
     )
     assert (second.unchanged, second.updated, second.deleted) == (1, 1, 1)
     assert (second.inserted, second.stale, second.pulled) == (1, 1, 5)
@@ -135,9 +137,10 @@ def test_a_crash_inside_the_transaction_leaves_nothing(
 
 def test_rows_that_do_not_add_up_are_rolled_back(desk: Desk) -> None:
     staged = desk.stage([row(1), row(2)])
-    wrong = type(staged)(
-        **{**{f: getattr(staged, f) for f in staged.__dataclass_fields__}, "rows": 3}
-    )
+    wrong = replace(staged, rows=3)
+    with pytest.raises(MismatchError, match="3 rows were pulled but 2 are staged"):
+        desk.store.load(wrong, desk.stream)
+    wrong = replace(wrong, pages=(replace(staged.pages[0], rows=3),))
     with pytest.raises(MismatchError, match="3 rows were pulled but 2 accounted"):
         desk.store.load(wrong, desk.stream)
     assert not desk.store.runs()

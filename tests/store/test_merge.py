@@ -100,7 +100,7 @@ def test_the_stage_says_which_records_a_commit_touched(
         return result
 
     monkeypatch.setattr(merge, "merge", spy)
-    desk.load([row(3), row(4, "4.00"), row(8, "5.00"), row(9, "3.00")], marks=True)
+    desk.load([row(3), row(4, "4.00"), row(8, "5.00"), row(9, "3.00")], marks=True, page_rows=4)
     assert said == {"3": "insert", "4": "insert", "7": "mark", "8": "update"}
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from tidegate import settings
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 
@@ -114,12 +115,23 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 def make_room(connection: Connection) -> None:
-    """Let this transaction sort and hash in memory, and trust indexes: there is one writer."""
+    """Let this transaction sort and hash in memory, and trust indexes: there is one writer.
+
+    A writer that does not stir for as long as a lease is cut off: everybody waits for it.
+    """
     if connection.dialect.name == "postgresql":
+        patience = max(1_000, round(settings.lease_seconds() * 1_000))
         connection.exec_driver_sql(
             "SET LOCAL work_mem = '128MB'; SET LOCAL maintenance_work_mem = '128MB'; "
-            "SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1"
+            "SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {patience}"
         )
+
+
+def lost(error: UnavailableError) -> bool:
+    """Whether the connection was lost, so that nobody can tell what its last transaction did."""
+    cause = error.__cause__
+    return isinstance(cause, sa.exc.DBAPIError) and cause.connection_invalidated
 
 
 @contextmanager
@@ -155,6 +167,6 @@ def _translation(endpoint: Endpoint, error: BaseException | None) -> TidegateErr
         return RefusedError(f"{where} said no: {text}. Check its connection and its rights.")
     if _HOPELESS.search(text):
         return None
-    if kinds & {"OperationalError", "InterfaceError"}:
+    if kinds & {"OperationalError", "InterfaceError", "IdleInTransactionSessionTimeout"}:
         return UnavailableError(f"{where} did not answer: {text}")
     return None

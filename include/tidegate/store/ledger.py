@@ -34,6 +34,20 @@ class StreamState:
     memory: Json = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one commit loads of a pull: these *pages*, as number *number* of *of*."""
+
+    number: int
+    of: int
+    pages: tuple[int, ...]
+
+    @property
+    def last(self) -> bool:
+        """Whether the watermark moves with it."""
+        return self.number == self.of
+
+
 def now() -> str:
     """This machine's UTC time, ISO with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
@@ -120,12 +134,23 @@ def advance(connection: Connection, increment: Increment) -> Watermark | None:
         )
     )
     if moved.rowcount != 1:
-        raise OvertakenError(
-            f"{stream}: another run moved the watermark since this one pulled "
-            f"(generation {increment.generation}, now {before.generation}). "
-            "Nothing of this run was kept, and nothing is lost: the next run reads on from there."
-        )
+        raise _overtaken(increment, before.generation)
     return after
+
+
+def require(connection: Connection, increment: Increment) -> None:
+    """Raise OvertakenError when another run moved the watermark since the pull saw it."""
+    found = state(connection, increment.request.stream).generation
+    if found != increment.generation:
+        raise _overtaken(increment, found)
+
+
+def _overtaken(increment: Increment, found: int) -> OvertakenError:
+    return OvertakenError(
+        f"{increment.request.stream}: another run moved the watermark since this one pulled "
+        f"(generation {increment.generation}, now {found}). "
+        "Nothing more of this run is kept, and nothing is lost: the next run reads on from there."
+    )
 
 
 def next_seq(connection: Connection) -> int:
@@ -159,16 +184,21 @@ def note(connection: Connection, seq: int, stream: str, mode: str, batch: str) -
     connection.execute(sa.insert(run_table), {**values, **dict.fromkeys(COUNTS, 0)})
 
 
-def find(connection: Connection, increment: Increment) -> Report | None:
-    """The report of a load of this very pull that has been committed already."""
+def wait(connection: Connection) -> None:
+    """Wait until no commit is under way, and begin none before this transaction ends."""
+    connection.execute(sa.select(head_table.c.seq).with_for_update())
+
+
+def loaded(connection: Connection, increment: Increment) -> dict[int, Report]:
+    """The parts of this very pull that have been committed already, by number."""
     table = run_table
-    row = connection.execute(
-        sa.select(table).where(
-            table.c.stream == increment.request.stream, table.c.batch == increment.origin
-        )
-    ).first()
-    if row is None:
-        return None
+    query = sa.select(table).where(
+        table.c.stream == increment.request.stream, table.c.batch == increment.origin
+    )
+    return {row.part: _report(row) for row in connection.execute(query)}
+
+
+def _report(row: Any) -> Report:
     return Report(
         row.stream, row.run_id, Mode(row.mode), **{name: getattr(row, name) for name in COUNTS},
         watermark=watermark_of(row.watermark_after), seq=row.seq, repeated=True,
@@ -187,8 +217,8 @@ def _value(text: str | None) -> Json:
     return None if text is None else json.loads(text)
 
 
-def record(connection: Connection, increment: Increment, report: Report) -> None:
-    """Write the run into the ledger."""
+def record(connection: Connection, increment: Increment, report: Report, part: Part) -> None:
+    """Write the line of *part*; what was observed of the source stands in that of the last one."""
     request = increment.request
     window = request.window
     values: dict[str, Any] = {
@@ -202,7 +232,13 @@ def record(connection: Connection, increment: Increment, report: Report) -> None
         "source_columns": _columns_text(increment),
         "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
         "committed_at": committed_at(connection),
+        "fence": increment.fence, "part": part.number, "parts": part.of,
     }  # fmt: skip
+    if part.last:
+        values |= {
+            "bound": increment.bound, "census": _text(dict(increment.census)),
+            "gone": increment.gone.rows if increment.gone else 0,
+        }  # fmt: skip
     connection.execute(
         sa.insert(run_table), {**values, **{name: getattr(report, name) for name in COUNTS}}
     )

@@ -1,30 +1,42 @@
-"""One increment into the store, in ONE transaction: rows, knowledge, quarantine, ledger, watermark.
+"""One increment into the store: a transaction for each page, or ONE for the first load.
 
-The rows are copied into a temporary table first, which takes no lock anybody else could want.
-Then one transaction: compare-and-set of the watermark, commit number, merge, projections,
-quarantine, conservation check, ledger line. It all becomes true, or none of it does.
+The rows of a *part* are copied into a temporary table first, which takes no lock anybody else could
+want. Then one transaction: fence, commit number, merge, projections, quarantine, conservation
+check, ledger line; and with the last part the watermark, by compare-and-set. It all becomes true,
+or none of it does.
+
+A part is a page, so nobody waits longer than a page takes for the lock that orders the commits.
+What is tried again goes on after the last part that the ledger has. Until the first watermark is
+stored, a load has one part.
 """
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
-from tidegate import stage, tombstones
-from tidegate.errors import MismatchError
-from tidegate.model import BOOKKEEPING, Increment, Mode, Report
+from tidegate import faults, stage, tombstones
+from tidegate.connections import Endpoint
+from tidegate.errors import MismatchError, UnavailableError
+from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.pipeline.models import Stream
-from tidegate.store import engine, leases, ledger, originals, quarantine, replay
+from tidegate.store import engine, leases, ledger, quarantine, replay
 from tidegate.store.knowledge import mapping, projection
+from tidegate.store.ledger import Part
 from tidegate.store.record import evolve, layouts, merge, records, staging
 from tidegate.store.record.layouts import Layout
 from tidegate.store.record.records import Records
+from tidegate.store.tables import COUNTS
 from tidegate.types import Column
+
+RECONNECTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each attempt to ask a store that was lost at a commit what became of it."""
 
 
 @dataclass(frozen=True)
@@ -39,108 +51,204 @@ class Load:
         """Columns after cleaning."""
         return [Column.from_json(column) for column in self.increment.columns]
 
+    @property
+    def parts(self) -> list[Part]:
+        """What is committed at once. The keys that are gone come with the last part."""
+        pages = range(len(self.increment.pages))
+        if len(pages) < 2 or self.increment.generation == 0:
+            return [Part(1, 1, tuple(pages))]
+        return [Part(page + 1, len(pages), (page,)) for page in pages]
 
-def load(database: Engine, todo: Load) -> Report:
-    """Load it; a pull that was loaded before is reported again and changes nothing.
+    def rows(self, part: Part) -> int:
+        """How many rows *part* has to account for."""
+        gone = self.increment.gone.rows if part.last and self.increment.gone else 0
+        return sum(self.increment.pages[page].rows for page in part.pages) + gone
 
-    Raises OvertakenError when another run moved the watermark, MismatchError when the pulled rows
-    cannot all be accounted for; in both cases the store is as it was.
-    """
-    increment = todo.increment
-    marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
-    plan = records.plan(increment.request.stream, todo.columns, todo.stream, marks)
-    with database.connect() as connection:
-        with connection.execution_options(reads=True).begin():
-            done = ledger.find(connection, increment)
-            if done is None:
-                evolve.require_names(connection, plan)
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads into the database of *engine*, which *endpoint* leads to."""
+
+    engine: Engine
+    endpoint: Endpoint
+    leases: leases.Leases
+
+    def load(self, todo: Load) -> Report:
+        """Load it; a part that was loaded before is reported again and changes nothing.
+
+        Raises FencedError when another run took the stream over, OvertakenError when one moved the
+        watermark, MismatchError when the pulled rows cannot all be accounted for, UnavailableError
+        when the store is lost. The parts loaded until then stay; the watermark is where it was.
+        """
+        _require_rows(todo)
+        increment = todo.increment
+        marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
+        plan = records.plan(increment.request.stream, todo.columns, todo.stream, marks)
+        with engine.translated(self.endpoint), engine.snapshot(self.engine) as connection:
+            done = ledger.loaded(connection, increment)
+            evolve.require_names(connection, plan)
+        for part in todo.parts:
+            if part.number not in done:
+                done[part.number] = self._part(todo, plan, part)
+        reports = [report for _, report in sorted(done.items())]
+        return replace(_together(reports), details=self._details(reports))
+
+    def _part(self, todo: Load, plan: Records, part: Part) -> Report:
+        """Load *part*. When the store is lost meanwhile, its ledger says what became of it."""
+        try:
+            with engine.translated(self.endpoint):
+                return self._transact(todo, plan, part)
+        except UnavailableError as error:
+            found = self._outcome(todo, part) if engine.lost(error) else None
+            if found is None:
+                raise
+            return found
+
+    def _transact(self, todo: Load, plan: Records, part: Part) -> Report:
+        with self.engine.connect() as connection:
+            with connection.execution_options(reads=True).begin():
                 staging.create(connection, plan)
-                staging.fill(connection, plan, _passed(connection, todo, plan))
-        if done is not None:
-            return done
-        with connection.execution_options(reads=False).begin() as transaction:
-            report = _commit(connection, todo, plan)
-            if report.repeated:  # somebody else loaded it meanwhile: this is no commit
-                transaction.rollback()
+                staging.fill(connection, plan, self._passed(connection, todo, plan, part))
+            faults.point("load.copied")
+            with connection.execution_options(reads=False).begin() as transaction:
+                report = _commit(connection, todo, plan, part)
+                if report.repeated:  # somebody else loaded it meanwhile: this is no commit
+                    transaction.rollback()
+            faults.point("load.after_commit")
             return report
 
+    def _outcome(self, todo: Load, part: Part) -> Report | None:
+        """The report of *part* if it was committed after all; None: it was not, or who knows.
 
-def _commit(connection: Connection, todo: Load, plan: Records) -> Report:
+        The head's lock is waited for: what its transaction did is decided then.
+        """
+        request = todo.increment.request
+        for seconds in RECONNECTS:
+            time.sleep(seconds)
+            with (
+                suppress(UnavailableError),
+                engine.translated(self.endpoint),
+                self.engine.begin() as connection,
+            ):
+                ledger.wait(connection)
+                found = ledger.loaded(connection, todo.increment).get(part.number)
+                if found is None and request.mode.advances:
+                    leases.require(connection, request.stream, todo.increment.fence)
+                return found
+        return None
+
+    def _passed(
+        self, connection: Connection, todo: Load, plan: Records, part: Part
+    ) -> Iterator[pa.Table]:
+        """The good rows of *part*, with the columns that the stage takes."""
+        increment, layout = todo.increment, Layout.of(plan, todo.stream)
+        for page in part.pages:
+            self.leases.renew(increment.request.stream, increment.fence)
+            table = stage.read(increment, increment.pages[page])
+            table = table.filter(pc.is_null(table.column("_held")))
+            table = staging.kept(connection, table)
+            yield _dressed(
+                layout, table, tombstones.among(table, todo.stream.deleted, todo.columns)
+            )
+        if part.last and (keys := stage.gone(increment)) is not None:
+            yield _dressed(layout, _bare(plan, keys), pa.array([True] * keys.num_rows))
+
+    def _details(self, reports: list[Report]) -> dict[str, Json]:
+        """What there is to say of all parts together."""
+        details = dict(reports[-1].details)
+        if any("mended" in report.details for report in reports):
+            details["mended"] = sum(report.details.get("mended", 0) for report in reports)
+        if reports[-1].mode is Mode.REPLAY:
+            with engine.translated(self.endpoint), engine.snapshot(self.engine) as connection:
+                commits = [report.seq for report in reports if report.seq]
+                details["fates"] = replay.fates(connection, reports[-1].stream, commits)
+        return details
+
+
+def _require_rows(todo: Load) -> None:
     increment = todo.increment
-    request = increment.request
+    staged = sum(page.rows for page in increment.pages)
+    if staged != increment.rows:
+        raise _lost_count(increment, f"{increment.rows} rows were pulled but {staged} are staged")
+
+
+def _lost_count(increment: Increment, problem: str) -> MismatchError:
+    return MismatchError(
+        f"{increment.request.stream}: {problem}. They were not loaded. "
+        "This is a defect of Tidegate; please report it."
+    )
+
+
+def _together(reports: list[Report]) -> Report:
+    """The sum; where the last part ended."""
+    counts = {name: sum(getattr(report, name) for report in reports) for name in COUNTS}
+    repeated = all(report.repeated for report in reports)
+    return replace(reports[-1], **counts, repeated=repeated)
+
+
+def _commit(connection: Connection, todo: Load, plan: Records, part: Part) -> Report:
+    increment, request = todo.increment, todo.increment.request
     engine.make_room(connection)
     seq = ledger.next_seq(connection)
-    if again := ledger.find(connection, increment):
+    faults.point("load.begun")
+    if again := ledger.loaded(connection, increment).get(part.number):
         return again
-    mark = ledger.state(connection, request.stream).watermark
-    if request.mode.advances:
-        leases.hold(connection, request.stream, increment.fence)
-        mark = ledger.advance(connection, increment)
+    mark = _advance(connection, increment, part)
     projected = mapping.adopt(connection, request.stream, todo.stream)
     refs = {records.ref_name(key): key for one in projected for key in one.keys}
     plan = evolve.ensure(connection, replace(plan, refs=refs))
     layouts.remember(connection, plan.stream, Layout.of(plan, todo.stream))
     merged = merge.merge(connection, plan, seq)
+    faults.point("load.merged")
     if merged.touched:
         for one in projected:
             projection.project(connection, plan, one, seq)
+    held = quarantine.rows(increment, part.pages)
     if request.mode is Mode.REPLAY:
-        replay.settle(connection, plan, _held(increment), seq)
+        quarantined = replay.settle(connection, plan, held, seq)
     else:
-        quarantine.hold(connection, _held(increment), request.run_id, seq, ledger.now())
+        quarantined = quarantine.hold(connection, held, request.run_id, seq, ledger.now())
     mended = quarantine.mend(connection, plan)
     report = Report(
-        request.stream, request.run_id, request.mode, pulled=increment.rows,
+        request.stream, request.run_id, request.mode, pulled=todo.rows(part),
         inserted=merged.inserted, updated=merged.updated, deleted=merged.deleted,
         unchanged=merged.unchanged, stale=merged.stale, deduplicated=merged.deduplicated,
-        quarantined=increment.held, watermark=mark, seq=seq, details={
+        quarantined=quarantined, watermark=mark, seq=seq, details={
             "mended": mended, "mapping": mapping.verdict(connection, projected, todo.stream),
         },
     )  # fmt: skip
     if report.accounted != report.pulled:
-        raise MismatchError(
-            f"{request.stream}: {report.pulled} rows were pulled but {report.accounted} accounted "
-            f"for ({report}). Nothing was loaded. This is a defect of Tidegate; please report it."
+        raise _lost_count(
+            increment, f"{report.pulled} rows were pulled but {report.accounted} accounted for"
         )
-    ledger.record(connection, increment, report)
+    ledger.record(connection, increment, report, part)
+    faults.point("load.before_commit")
     return report
 
 
-def _passed(connection: Connection, todo: Load, plan: Records) -> Iterator[pa.Table]:
-    """The pages' good rows, with the columns that the stage takes."""
-    layout = Layout.of(plan, todo.stream)
-    for page in stage.pages(todo.increment):
-        table = page.filter(pc.is_null(page.column("_held")))
-        table = staging.kept(connection, table)
-        gone = tombstones.among(table, todo.stream.deleted, todo.columns)
-        table = table.append_column("_deleted", gone)
-        table = table.append_column("_hash", layout.hashes(table))
-        table = table.append_column("_first", table.column("_token"))
-        yield table.append_column("_valid", layout.moments(table))
+def _advance(connection: Connection, increment: Increment, part: Part) -> Watermark | None:
+    """Keep everybody else out, and with the last part move the watermark; returns where it is."""
+    request = increment.request
+    if request.mode.advances:
+        leases.hold(connection, request.stream, increment.fence)
+        if part.last:
+            return ledger.advance(connection, increment)
+        ledger.require(connection, increment)
+    return ledger.state(connection, request.stream).watermark
 
 
-def _held(increment: Increment) -> Iterator[quarantine.Held]:
-    """The pages' held rows, each with the row as it was pulled."""
-    if not increment.held:
-        return
-    pulled = stage.load_manifest(increment.origin)
-    for number, page in enumerate(
-        stage.pages(increment, ["_key", "_token", "_source_hash", "_held"])
-    ):
-        rows = [
-            row for row, held in enumerate(page.column("_held").to_pylist()) if held is not None
-        ]
-        if not rows:
-            continue
-        source = stage.read(pulled, pulled.pages[number]).take(rows)
-        data = [name for name in source.column_names if name not in BOOKKEEPING]
-        cells = source.select(data).to_pylist()
-        for bookkeeping, original in zip(page.take(rows).to_pylist(), cells, strict=True):
-            yield quarantine.Held(
-                increment.request.stream,
-                quarantine.key_of(bookkeeping["_key"], bookkeeping["_source_hash"]),
-                bookkeeping["_token"],
-                bookkeeping["_source_hash"],
-                json.loads(bookkeeping["_held"]),
-                {name: originals.to_json(value) for name, value in original.items()},
-            )
+def _dressed(layout: Layout, table: pa.Table, gone: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """*table* with the columns that the store adds; *gone* says which rows are tombstones."""
+    table = table.append_column("_deleted", gone)
+    table = table.append_column("_hash", layout.hashes(table))
+    table = table.append_column("_first", table.column("_token"))
+    return table.append_column("_valid", layout.moments(table))
+
+
+def _bare(plan: Records, keys: pa.Table) -> pa.Table:
+    """Rows of which nothing is known but their *keys* and tokens."""
+    kinds = {column.name: column.type.arrow for column in plan.data}
+    kinds |= {"_source_hash": pa.int64(), "_same": pa.string()}
+    for name, kind in kinds.items():
+        keys = keys.append_column(name, pa.nulls(keys.num_rows, kind))
+    return keys

@@ -1,7 +1,8 @@
 """Rows held back: who, why, and what they looked like at the source.
 
-A row's state: ``held``; ``mended``, once a newer version is loaded; or what a replay made of it,
-``replayed`` (it is the current version) or ``outdated`` (it is part of the history).
+A row's state: ``held``; ``mended``, once a newer version is loaded; ``gone``, once the source was
+asked for it and no longer had it; or what a replay made of it, ``replayed`` (it is the current
+version) or ``outdated`` (it is part of the history).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tidegate.model import Json
+from tidegate import stage
+from tidegate.model import BOOKKEEPING, Increment, Json
+from tidegate.store import originals
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import quarantine_table
@@ -40,9 +43,42 @@ def key_of(key: str | None, source_hash: int) -> str:
     return key if key is not None else f"?{source_hash & (2**64 - 1):016x}"
 
 
-def hold(connection: Connection, rows: Iterable[Held], run_id: str, seq: int, now: str) -> None:
-    """Put *rows* into quarantine; for a key held already, the newer read replaces the older."""
-    for batch in _batches(rows):
+def rows(increment: Increment, pages: Iterable[int]) -> Iterator[Held]:
+    """The held rows of these *pages*, each with the row as it was pulled."""
+    if not increment.held:
+        return
+    pulled = stage.load_manifest(increment.origin)
+    for number in pages:
+        page = stage.read(
+            increment, increment.pages[number], ["_key", "_token", "_source_hash", "_held"]
+        )
+        places = [
+            row for row, held in enumerate(page.column("_held").to_pylist()) if held is not None
+        ]
+        if not places:
+            continue
+        source = stage.read(pulled, pulled.pages[number]).take(places)
+        data = [name for name in source.column_names if name not in BOOKKEEPING]
+        cells = source.select(data).to_pylist()
+        for row, original in zip(page.take(places).to_pylist(), cells, strict=True):
+            yield Held(
+                increment.request.stream,
+                key_of(row["_key"], row["_source_hash"]),
+                row["_token"],
+                row["_source_hash"],
+                json.loads(row["_held"]),
+                {name: originals.to_json(value) for name, value in original.items()},
+            )
+
+
+def hold(connection: Connection, rows: Iterable[Held], run_id: str, seq: int, now: str) -> int:
+    """Put *rows* into quarantine; for a key held already, the newer read replaces the older.
+
+    Returns how many rows there were.
+    """
+    total = 0
+    for batch in batched(rows, _BATCH):
+        total += len(batch)
         values = [
             {
                 "stream": row.stream, "key": row.key, "state": "held", "token": row.token,
@@ -50,13 +86,14 @@ def hold(connection: Connection, rows: Iterable[Held], run_id: str, seq: int, no
                 "reasons": json.dumps(row.reasons, ensure_ascii=False),
                 "run_id": run_id, "seq": seq, "held_at": now,
             }
-            for row in batch.values()
+            for row in _newest(batch)
         ]  # fmt: skip
         connection.execute(_upsert(connection), values)
+    return total
 
 
 def mend(connection: Connection, records: Records) -> int:
-    """Mark what is held of a read older than the record's own; returns how many rows.
+    """Mark what is held of a read older than the record's own, or is gone; returns how many rows.
 
     It follows from the two tables alone, so a version that is held late is mended at once.
     """
@@ -96,17 +133,20 @@ def listed(
     return rows
 
 
-def _batches(rows: Iterable[Held]) -> Iterator[dict[str, Held]]:
-    batch: dict[str, Held] = {}
+def batched(rows: Iterable[Held], size: int) -> Iterator[list[Held]]:
+    """*rows*, at most *size* at a time."""
+    rest = iter(rows)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _newest(rows: Iterable[Held]) -> Iterable[Held]:
+    """One row for each key."""
+    found: dict[str, Held] = {}
     for row in rows:
-        known = batch.get(row.key)
-        if known is None or row.token > known.token:
-            batch[row.key] = row
-        if len(batch) >= _BATCH:
-            yield batch
-            batch = {}
-    if batch:
-        yield batch
+        if row.key not in found or row.token > found[row.key].token:
+            found[row.key] = row
+    return found.values()
 
 
 def _upsert(connection: Connection) -> Any:
@@ -123,7 +163,11 @@ def _upsert(connection: Connection) -> Any:
 
 
 _MEND = """
-UPDATE tidegate_quarantine SET state = 'mended'
-WHERE stream = :stream AND state = 'held' AND EXISTS (SELECT 1 FROM {current} AS c
-  WHERE c._key = tidegate_quarantine.key AND c._token > tidegate_quarantine.token)
+UPDATE tidegate_quarantine SET state = newer.state
+FROM (
+  SELECT q.key, CASE WHEN c._source_hash IS NULL THEN 'gone' ELSE 'mended' END AS state
+  FROM tidegate_quarantine AS q JOIN {current} AS c ON c._key = q.key AND c._token > q.token
+  WHERE q.stream = :stream AND q.state = 'held'
+) AS newer
+WHERE tidegate_quarantine.stream = :stream AND tidegate_quarantine.key = newer.key
 """

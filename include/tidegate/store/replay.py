@@ -8,7 +8,7 @@ reason is.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from tidegate.model import Json, Reason, Replay
 from tidegate.store import originals
-from tidegate.store.quarantine import Held
+from tidegate.store.quarantine import Held, batched
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import quarantine_table, run_table
@@ -130,32 +130,34 @@ def _nameless(row: _Row) -> bool:
     return any(reason["rule"] == "NULL key" for reason in row.kept)
 
 
-def settle(connection: Connection, records: Records, held: Iterable[Held], seq: int) -> None:
+def settle(connection: Connection, records: Records, held: Iterable[Held], seq: int) -> int:
     """Record what became of each replayed row: of those in the stage, and of *held* once more.
 
-    A row that was held anew meanwhile has another token, and one that another replay settled has
-    another state: both are left as they are.
+    Returns how many *held* were. A row that was held anew meanwhile has another token, and one that
+    another replay settled has another state: both are left as they are.
     """
     names = {"current": records.current, "stage": records.stage}
     script = Script(connection, names, {"stream": records.stream, "seq": seq})
     script.run(_SETTLE, {"reigns": _REIGNS}, fate="replayed")
     script.run(_SETTLE, {"reigns": f"NOT ({_REIGNS})"}, fate="outdated")
-    rows = iter(held)
-    while some := list(islice(rows, 2_000)):
+    total = 0
+    for some in batched(held, 2_000):
+        total += len(some)
         values = [
             {"stream": records.stream, "key": row.key, "token": row.token, "seq": seq,
              "reasons": json.dumps(row.reasons, ensure_ascii=False)}
             for row in some
         ]  # fmt: skip
         connection.execute(sa.text(_AGAIN), values)
+    return total
 
 
-def fates(connection: Connection, stream: str, seq: int) -> dict[str, int]:
-    """How many rows the replay that was commit *seq* left in which state."""
+def fates(connection: Connection, stream: str, commits: Sequence[int]) -> dict[str, int]:
+    """How many rows the replay that was *commits* left in which state."""
     table = quarantine_table
     query = (
         sa.select(table.c.state, sa.func.count())
-        .where(table.c.stream == stream, table.c.fate_seq == seq)
+        .where(table.c.stream == stream, table.c.fate_seq.in_(commits))
         .group_by(table.c.state)
         .order_by(table.c.state)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,14 +13,13 @@ from sqlalchemy.engine import Connection
 
 from tidegate.connections import Endpoint
 from tidegate.errors import OvertakenError
-from tidegate.model import Increment, Json, Mode, Replay, Report, Watermark
+from tidegate.model import Increment, Json, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
 from tidegate.store import (
     leases,
     ledger,
-    loading,
     quarantine,
     replay,
     retention,
@@ -37,6 +35,7 @@ from tidegate.store.knowledge import derive, mapping
 from tidegate.store.knowledge.derive import Step
 from tidegate.store.leases import Leases
 from tidegate.store.ledger import StreamState
+from tidegate.store.loading import Load, Loader
 from tidegate.store.questions import Questions
 from tidegate.store.reading.library import Library
 from tidegate.store.retention import Moved
@@ -111,14 +110,8 @@ class Store(Library, Questions, Verifying):
             return ledger.issue_read(connection, stream)
 
     def load(self, increment: Increment, stream: Stream) -> Report:
-        """Load a validated increment in one transaction; see :mod:`tidegate.store.loading`."""
-        with engines.translated(self.endpoint):
-            report = loading.load(self._engine, loading.Load(increment, stream))
-        if report.mode is not Mode.REPLAY or report.seq is None:
-            return report
-        with self._reading() as connection:
-            fates = replay.fates(connection, report.stream, report.seq)
-        return dataclasses.replace(report, details={**report.details, "fates": fates})
+        """Load a validated increment; see :mod:`tidegate.store.loading`."""
+        return Loader(self._engine, self.endpoint, self._leases).load(Load(increment, stream))
 
     def derive(self, name: str, stream: Stream, rows: int = 20_000) -> Iterator[Step]:
         """Derive what *name* says by another mapping, commit by commit; see :mod:`.derive`."""
