@@ -16,14 +16,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tidegate import drift, faults, judging, stage
+from tidegate import deletes, drift, faults, judging, preflight, stage
 from tidegate.errors import ChangedError, TidegateError, UnavailableError
 from tidegate.job import Job
-from tidegate.model import Increment, Mode, Report, Request, Watermark
+from tidegate.model import PAGE_BITS, Increment, Mode, Report, Request, StagedPage, Watermark
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tidegate.drift import Verdict
     from tidegate.sources import Observation, Rows
     from tidegate.store.store import Store
 
@@ -39,24 +40,35 @@ def pull(job: Job, request: Request) -> Increment:
     """
     with job.store() as store, _leased(store, request) as fence:
         faults.point("pull.leased")
-        for _ in range(RESTARTS):
-            with suppress(ChangedError), _rows(job, store, request) as source:
-                return _pull(job, request, store, source, fence)
-        with _rows(job, store, request) as source:
+        increment = _steady(job, request, store, fence)
+    if increment.empty:
+        _forget(job, increment)
+    return increment
+
+
+def _steady(job: Job, request: Request, store: Store, fence: int) -> Increment:
+    """Pull; a table that changed meanwhile is read once more from the beginning."""
+    for _ in range(RESTARTS):
+        with suppress(ChangedError), _rows(job, store, request) as source:
             return _pull(job, request, store, source, fence)
+    with _rows(job, store, request) as source:
+        return _pull(job, request, store, source, fence)
 
 
 def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) -> Increment:
     state = store.state(request.stream)
+    first = state.generation == 0 and request.mode is not Mode.REPLAY
+    warnings = preflight.admit(job) if first else ()
     verdict = drift.judge(job, store, source, request.mode)
     source.adopt(verdict.read)
     seen = source.observe(store, state.memory)
     faults.point("pull.observed")
     read = store.issue_read(request.stream)
-    whole = request.mode is not Mode.INCREMENT or verdict.reread
-    low = None if whole else _start(state.watermark, seen)
+    low = _start(request, verdict, state.watermark, seen)
     writer = stage.Writer(stage.folder(request, "pull"))
+    absent = set(request.keys if request.deletes else ())
     for page in _read(source, request, read, low):
+        absent -= set(page.column("_key").to_pylist() if absent else ())
         writer.write(verdict.complete(page))
         store.renew(request.stream, fence)
         faults.point("pull.page")
@@ -78,17 +90,25 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
             low=low,
             high=seen.high if request.mode.advances else None,
             observed_at=seen.observed_at,
-            notes=verdict.notes,
+            notes=(*warnings, *verdict.notes),
             fence=fence,
             bound=seen.bound,
-            memory=seen.memory,
+            memory={**(seen.memory or {}), **source.memory()},
             census=source.census(),
+            gone=_gone(writer, absent, read),
         )
     )
     faults.point("pull.staged")
     if increment.empty and request.mode.advances:
-        increment = replace(increment, high=store.touch(increment))
+        return replace(increment, high=store.touch(increment))
     return increment
+
+
+def _gone(writer: stage.Writer, absent: set[str], read: int) -> StagedPage | None:
+    """The page of keys that this read asked for and did not find; newer than any row of it."""
+    if not absent:
+        return None
+    return writer.write_gone(sorted(absent), read << PAGE_BITS | len(writer.pages))
 
 
 def _read(source: Rows, request: Request, read: int, low: Watermark | None) -> Iterator[pa.Table]:
@@ -108,8 +128,12 @@ def _read(source: Rows, request: Request, read: int, low: Watermark | None) -> I
         raise
 
 
-def _start(watermark: Watermark | None, seen: Observation) -> Watermark | None:
+def _start(
+    request: Request, verdict: Verdict, watermark: Watermark | None, seen: Observation
+) -> Watermark | None:
     """Where to read from: the old watermark, or the floor that a clock that stepped back left."""
+    if request.mode is not Mode.INCREMENT or verdict.reread:
+        return None
     if watermark is None or seen.floor is None:
         return watermark
     return watermark if seen.floor.later(watermark) is seen.floor else seen.floor
@@ -208,7 +232,29 @@ def validate(job: Job, increment: Increment) -> Increment:
 def load(job: Job, increment: Increment) -> Report:
     """Make it true: one transaction of the store."""
     with _holding(job, increment), job.store() as store:
-        return store.load(increment, job.stream)
+        report = store.load(increment, job.stream)
+    _forget(job, increment)
+    return report
+
+
+def _forget(job: Job, increment: Increment) -> None:
+    """After a full read: rows that it did not see become tombstones, when ``deletes.full`` says so.
+
+    The source is asked for each of them. Raises BrakeError when too many are gone.
+    """
+    from tidegate.sources import open_source
+
+    request = increment.request
+    if request.mode is not Mode.FULL or not job.stream.deletes.full:
+        return
+    with (
+        job.store() as store,
+        open_source(job.endpoint(), job.stream, request.stream) as source,
+    ):
+        unseen = store.unseen(request.stream, increment.read << PAGE_BITS)
+        keys = deletes.gone(job, store, source, unseen)
+    for some in deletes.batches(keys):
+        run(job, replace(request, mode=Mode.REPAIR, keys=tuple(some), deletes=True))
 
 
 def run(job: Job, request: Request) -> Report:

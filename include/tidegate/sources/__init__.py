@@ -152,8 +152,13 @@ class Rows(Protocol):
 class Source(Rows, Protocol):
     """One stream of one source; it connects when first asked for something."""
 
-    def scan(self, first: int | None = None, until: int | None = None) -> Iterator[pa.Table]:
-        """Rows in key order, ``_key`` and ``_source_hash`` only; all, or a range as Chunk's."""
+    def scan(
+        self, first: int | None = None, until: int | None = None, after: str | None = None
+    ) -> Iterator[pa.Table]:
+        """Rows in key order, ``_key`` and ``_source_hash`` only; all, or a range as Chunk's.
+
+        Those behind the ``_key`` *after*, where its text tells the source the place; else all.
+        """
 
     def chunked(self) -> bool:
         """Whether :meth:`chunk` can be asked: the source hashes, its keys begin with a number."""

@@ -8,7 +8,7 @@ that the source takes for it, as in Percona's pt-table-checksum.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -49,9 +49,9 @@ class Chunks:
         first, rows = position.get("first"), position.get("rows", FIRST_ROWS)
         while True:
             chunk = self._chunk(first, rows)
-            if not self._agrees(chunk):
-                yield from self._drill(chunk)
-            first, rows = chunk.until, self._next(rows, chunk)
+            agrees = self._agrees(chunk)
+            first = chunk.until if agrees else (yield from self._drill(chunk))
+            rows = self._next(rows, chunk)
             count = chunk.rows + len(chunk.hot)
             yield Look(count, position={"first": first, "rows": rows}, seconds=chunk.seconds)
             if first is None:
@@ -59,24 +59,33 @@ class Chunks:
 
     def lacking(self, ranges: list[Range]) -> Iterator[str]:
         """Keys of the store that a listing of the source does not have."""
-        for first, until in ranges:
-            for part in self._parts(first, until):
+        reached: int | None = None
+        for first, until in sorted(ranges, key=lambda one: (one[0] is not None, one[0] or 0)):
+            begin = max((one for one in (first, reached) if one is not None), default=None)
+            if begin is not None and until is not None and begin >= until:
+                continue
+            for part in self._parts(begin, until):
                 theirs = self._theirs(part)
                 for key, _ in self._ours(part):
                     if key not in theirs:
                         yield key
+                reached = part.until
+                if reached is None:
+                    return
 
     def _next(self, rows: int, chunk: Chunk) -> int:
         """As many as would have taken the time; never more than twice as many as before."""
         return max(1, int(rows * min(2.0, self._seconds / max(chunk.seconds, 1e-6))))
 
-    def _drill(self, chunk: Chunk) -> Iterator[Look]:
+    def _drill(self, chunk: Chunk) -> Generator[Look, None, int | None]:
+        """List what differs in *chunk*; returns where the rest begins, which may be behind it."""
         if chunk.rows + len(chunk.hot) <= LISTED_ROWS:
             yield self._list(chunk)
-            return
+            return chunk.until
         for part in self._parts(chunk.first, chunk.until):
             if not self._agrees(part):
                 yield self._list(part)
+        return part.until
 
     def _parts(self, first: int | None, until: int | None) -> Iterator[Chunk]:
         """Small chunks from *first* on; the last one may go beyond *until*."""

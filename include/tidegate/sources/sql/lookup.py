@@ -44,13 +44,13 @@ class Lookup:
         asked: list[str] = []
         rest: list[str] = []
         for text in dict.fromkeys(texts):
-            (rest if self._values(text) is None else asked).append(text)
+            (rest if self.values(text) is None else asked).append(text)
         return asked, rest
 
     def where(self, texts: Sequence[str]) -> Clause:
         """The rows that have these keys, and any that the server takes for equal."""
         bind = self._dialect.bind
-        found = [values for text in texts if (values := self._values(text)) is not None]
+        found = [values for text in texts if (values := self.values(text)) is not None]
         columns = self._columns
         if len(columns) == 1:
             return columns[0].in_([bind(values[0]) for values in found])
@@ -61,7 +61,8 @@ class Lookup:
             )
         )
 
-    def _values(self, text: str) -> list[Any] | None:
+    def values(self, text: str) -> list[Any] | None:
+        """What the key's columns hold; None where the text does not tell."""
         if len(self._columns) < len(self._key):
             return None
         try:

@@ -121,9 +121,7 @@ class SqlSource:
 
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of these keys, and of no other that the server takes for equal."""
-        named = [(self._plan.native(name), self._plan.spec(name)) for name in self._key]
-        lookup = Lookup(self._session.dialect, named)
-        pages = self._pages(read)
+        lookup, pages = self._lookup, self._pages(read)
         asked, rest = lookup.split(keys)
         for start in range(0, len(asked), KEYS_AT_ONCE):
             batch = asked[start : start + KEYS_AT_ONCE]
@@ -133,11 +131,14 @@ class SqlSource:
             shape = self._plan.rows
             yield from _only(rest, self._read(pages, self._slices.by_key([], shape)))
 
-    def scan(self, first: int | None = None, until: int | None = None) -> Iterator[pa.Table]:
+    def scan(
+        self, first: int | None = None, until: int | None = None, after: str | None = None
+    ) -> Iterator[pa.Table]:
         """All rows by primary key, or a range of it; ``_key`` and ``_source_hash`` only."""
         shape = self._plan.marks
         parts = self._slices.by_key(self._chunks.within(first, until), shape)
-        for page in self._read(self._pages(0, shape), parts, shape, data=False):
+        start = None if after is None else self._lookup.values(after)
+        for page in self._read(self._pages(0, shape), parts, shape, data=False, after=start):
             yield page.select(["_key", "_source_hash"])
 
     def chunked(self) -> bool:
@@ -197,6 +198,11 @@ class SqlSource:
         return Slices(self._session, self._plan, self._stream, self._name)
 
     @property
+    def _lookup(self) -> Lookup:
+        named = [(self._plan.native(name), self._plan.spec(name)) for name in self._key]
+        return Lookup(self._session.dialect, named)
+
+    @property
     def _chunks(self) -> Chunks:
         return Chunks(self._plan, self._key, self._ask)
 
@@ -211,10 +217,12 @@ class SqlSource:
         shape: Shape | None = None,
         *,
         data: bool = True,
+        after: Sequence[Any] | None = None,
     ) -> Iterator[pa.Table]:
+        """*after* are key values in the first of *parts*."""
         keyset = self._keyset(self._stream.page_rows, shape)
-        for part in parts:
-            for rows in keyset.pages(part):
+        for place, part in enumerate(parts):
+            for rows in keyset.pages(part, None if place else after):
                 if part.kind:
                     self._census[part.kind] += len(rows)
                 yield pages.build(rows, data=data)
