@@ -29,15 +29,15 @@ def admit(job: Job) -> tuple[str, ...]:
     the source does not answer.
     """
     found = look(job)
-    for finding in found:
-        if finding.level == "warning":
-            _log.warning("%s (%s)", finding.message, finding.code)
     if error := refusal(job.full_name, found):
         raise error
+    warnings = [finding for finding in found if finding.level == "warning"]
+    for warning in warnings:
+        _log.warning("%s (%s)", warning.what, warning.code)
+    if warnings:
+        _log.warning("What to do about that: tidegate doctor %s", job.full_name)
     return tuple(
-        f"{finding.code}: {finding.what.removeprefix(f'{job.full_name}: ')}"
-        for finding in found
-        if finding.level == "warning"
+        f"{warning.code}: {warning.what.removeprefix(f'{job.full_name}: ')}" for warning in warnings
     )
 
 

@@ -2,40 +2,54 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from services import Server
 from sources.tables import stream
 from tidegate.connections import Endpoint
 from tidegate.pipeline.models import Stream
 from tidegate.sources import Finding, open_source
+from tidegate.sources.sql.doctor import checks
+from tidegate.sources.sql.doctor.case import Case
+from tidegate.sources.sql.plan import make_plan
+from tidegate.sources.sql.session import Session
 
 READER = "tide_reader"
 PASSWORD = "r3ader"
 HEALTHY = {
     "sqlite": (
-        "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT, changed DATETIME NOT NULL "
-        "DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')))",
-        "CREATE TRIGGER stamp AFTER UPDATE ON orders BEGIN UPDATE orders SET changed = "
-        "strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = NEW.id; END",
+        (
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT, changed DATETIME NOT NULL "
+            "DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')))"
+        ),
+        (
+            "CREATE TRIGGER stamp AFTER UPDATE ON orders BEGIN UPDATE orders SET changed = "
+            "strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE id = NEW.id; END"
+        ),
         "CREATE INDEX by_changed ON orders (changed, id)",
     ),
     "mysql": (
-        "CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(20), changed TIMESTAMP(6) NOT NULL "
-        "DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), "
-        "KEY by_changed (changed, id)) ENGINE=InnoDB",
+        (
+            "CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(20), changed TIMESTAMP(6) NOT NULL "
+            "DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), "
+            "KEY by_changed (changed, id)) ENGINE=InnoDB"
+        ),
     ),
     "postgres": (
-        "CREATE TABLE orders (id INTEGER PRIMARY KEY, note VARCHAR(20), "
-        "changed TIMESTAMPTZ NOT NULL DEFAULT now())",
-        "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN NEW.changed := clock_timestamp(); RETURN NEW; END $$",
+        (
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, note VARCHAR(20), "
+            "changed TIMESTAMPTZ NOT NULL DEFAULT now())"
+        ),
+        (
+            "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN NEW.changed := clock_timestamp(); RETURN NEW; END $$"
+        ),
         "CREATE TRIGGER stamp BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION stamp()",
         "CREATE INDEX by_changed ON orders (changed, id)",
     ),
@@ -87,6 +101,14 @@ def examine(endpoint: Endpoint, spec: Stream | None = None) -> list[Finding]:
     return found
 
 
+def diagnose(endpoint: Endpoint, *, patience: float) -> list[Finding]:
+    """All checks, with another patience than the product has."""
+    with closing(Session(endpoint, 5)) as session:
+        spec = stream()
+        plan = make_plan(session, spec, "shop.orders")
+        return checks.diagnose(Case("shop.orders", spec, session, plan, patience))
+
+
 def serious(found: list[Finding]) -> list[str]:
     return [finding.code for finding in found if finding.level != "note"]
 
@@ -111,9 +133,7 @@ DROP = {"mysql": "DROP INDEX by_changed ON orders", "postgres": "DROP INDEX by_c
 
 
 def each(**statements: str | tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    return {
-        kind: (text,) if isinstance(text, str) else text for kind, text in statements.items()
-    }
+    return {kind: (text,) if isinstance(text, str) else text for kind, text in statements.items()}
 
 
 def everywhere(*statements: str) -> dict[str, tuple[str, ...]]:
@@ -141,8 +161,8 @@ PLANTED: list[Problem] = [
     ("key-collation", {
         "mysql": ("ALTER TABLE orders MODIFY id VARCHAR(20) COLLATE utf8mb4_general_ci NOT NULL",),
         "postgres": (
-            "CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', "
-            "deterministic = false)",
+            ("CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', "
+            "deterministic = false)"),
             "ALTER TABLE orders ALTER id TYPE text COLLATE blind",
         ),
         "sqlite": ("DROP TABLE orders", HEALTHY["sqlite"][0].replace(
@@ -155,8 +175,8 @@ PLANTED: list[Problem] = [
     }, {}),
     ("no-transactions", {"mysql": ("ALTER TABLE orders ENGINE=MyISAM",)}, {}),
     ("cursor-generated", {
-        "mysql": ("ALTER TABLE orders ADD soon TIMESTAMP(6) AS (changed + INTERVAL 1 SECOND) "
-                  "STORED, ADD KEY (soon)",),
+        "mysql": (("ALTER TABLE orders ADD soon TIMESTAMP(6) AS (changed + INTERVAL 1 SECOND) "
+                  "STORED, ADD KEY (soon)"),),
         "postgres": ("ALTER TABLE orders ADD soon BIGINT GENERATED ALWAYS AS (id * 2) STORED",
                      "CREATE INDEX ON orders (soon)"),
         "sqlite": ("ALTER TABLE orders ADD soon DATETIME AS (substr(changed, 1, 23))",
@@ -164,35 +184,35 @@ PLANTED: list[Problem] = [
     }, {"cursor": "soon"}),
     ("cursor-is-key", everywhere(), {"cursor": "id"}),
     ("not-stamped", {
-        "mysql": ("ALTER TABLE orders MODIFY changed TIMESTAMP(6) NOT NULL DEFAULT "
-                  "CURRENT_TIMESTAMP(6)",),
+        "mysql": (("ALTER TABLE orders MODIFY changed TIMESTAMP(6) NOT NULL DEFAULT "
+                  "CURRENT_TIMESTAMP(6)"),),
         "postgres": ("DROP TRIGGER stamp ON orders",),
         "sqlite": ("DROP TRIGGER stamp",),
     }, {}),
     ("time-rounding", {"mysql": (
         "ALTER TABLE orders MODIFY changed TIMESTAMP(0) NOT NULL DEFAULT '2024-01-01'",)}, {}),
     ("zone-dst", {
-        "mysql": ("ALTER TABLE orders MODIFY changed DATETIME(6) NOT NULL DEFAULT "
-                  "CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)",),
+        "mysql": (("ALTER TABLE orders MODIFY changed DATETIME(6) NOT NULL DEFAULT "
+                  "CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"),),
         "postgres": ("ALTER TABLE orders ALTER changed TYPE TIMESTAMP(6)",),
         "sqlite": (),
     }, {"time_zone": "Europe/Berlin"}),
     ("zone-differs", {
-        "mysql": ("ALTER TABLE orders MODIFY changed DATETIME(6) NOT NULL DEFAULT "
-                  "CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)",),
+        "mysql": (("ALTER TABLE orders MODIFY changed DATETIME(6) NOT NULL DEFAULT "
+                  "CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"),),
         "postgres": ("ALTER TABLE orders ALTER changed TYPE TIMESTAMP(6)",),
     }, {"time_zone": "Asia/Tokyo"}),
     ("coarse-cursor", {
-        "mysql": ("ALTER TABLE orders MODIFY changed TIMESTAMP(0) NOT NULL DEFAULT "
-                  "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP",),
+        "mysql": (("ALTER TABLE orders MODIFY changed TIMESTAMP(0) NOT NULL DEFAULT "
+                  "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"),),
         "postgres": ("ALTER TABLE orders ALTER changed TYPE TIMESTAMPTZ(0)",),
         "sqlite": ("DROP TRIGGER stamp", "UPDATE orders SET changed = '2024-01-01 10:00:00'"),
     }, {}),
     ("large-tie", everywhere("INSERT INTO orders (id, changed) VALUES (7, '2024-01-01 10:00:00.5'),"
         " (8, '2024-01-01 10:00:00.5'), (9, '2024-01-01 10:00:00.5')"), {"page_rows": 2}),
     ("null-cursor", {
-        "mysql": ("ALTER TABLE orders MODIFY changed TIMESTAMP(6) NULL DEFAULT "
-                  "CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)",
+        "mysql": (("ALTER TABLE orders MODIFY changed TIMESTAMP(6) NULL DEFAULT "
+                  "CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)"),
                   "INSERT INTO orders (id, changed) VALUES (9, NULL)"),
         "postgres": ("ALTER TABLE orders ALTER changed DROP NOT NULL",
                      "INSERT INTO orders (id, changed) VALUES (9, NULL)"),
@@ -201,8 +221,8 @@ PLANTED: list[Problem] = [
             "INSERT INTO orders (id, changed) VALUES (9, NULL)"),
     }, {}),
     ("zero-cursor", {
-        "mysql": ("SET STATEMENT sql_mode = '' FOR INSERT INTO orders (id, changed) VALUES "
-                  "(9, '0000-00-00')",),
+        "mysql": (("SET STATEMENT sql_mode = '' FOR INSERT INTO orders (id, changed) VALUES "
+                  "(9, '0000-00-00')"),),
         "postgres": ("INSERT INTO orders (id, changed) VALUES (9, '-infinity')",),
         "sqlite": ("INSERT INTO orders (id, changed) VALUES (9, 20240101)",),
     }, {}),
@@ -225,17 +245,24 @@ PLANTED: list[Problem] = [
         "postgres": (DROP["postgres"],
                      "INSERT INTO orders (id) SELECT generate_series(11, 20000)",
                      "ANALYZE orders"),
-        "sqlite": (DROP["sqlite"], "INSERT INTO orders (id) WITH RECURSIVE n(i) AS (SELECT 11 "
-                   "UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n"),
+        "sqlite": (DROP["sqlite"], ("INSERT INTO orders (id) WITH RECURSIVE n(i) AS (SELECT 11 "
+                   "UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n")),
     }, {"unindexed": "allow", "statement_timeout": "0.15s"}),
+    ("dirty-reads", {"mysql": ()}, {}),
+    ("replica", {"mysql": ()}, {}),
+    ("clock-apart", {"mysql": ()}, {}),
     ("row-security", {"postgres": (
         "ALTER TABLE orders ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY few ON orders USING (id < 3)")}, {}),
     ("no-select", {"postgres": (
-        f"REVOKE SELECT ON orders FROM {READER}", f"GRANT SELECT (id, changed) ON orders TO {READER}"
+        f"REVOKE SELECT ON orders FROM {READER}",
+        f"GRANT SELECT (id, changed) ON orders TO {READER}",
     )}, {}),
 ]  # fmt: skip
 COMPANY = {
+    "view": {"bound-guessed"},
+    "no-transactions": {"bound-guessed"},
+    "replica": {"bound-guessed"},
     "no-index": {"slow-read"},
     "slow-read": {"no-index"},
     "zone-dst": {"zone-differs"},
@@ -247,6 +274,34 @@ COMPANY = {
     "coarse-cursor": {"not-stamped"},
 }
 """What cannot be planted without another."""
+SETTINGS = {
+    "time-rounding": {"sql_mode": "STRICT_TRANS_TABLES,TIME_ROUND_FRACTIONAL"},
+    "dirty-reads": {"tx_isolation": "READ-UNCOMMITTED"},
+    "replica": {"read_only": "1"},
+    "clock-apart": {"init_connect": "SET timestamp = UNIX_TIMESTAMP() + 90"},
+}
+"""Of the MariaDB server, as long as the doctor looks."""
+
+
+@contextmanager
+def setting(server: Server, **values: str) -> Iterator[None]:
+    if not values:
+        yield
+        return
+    with server.engine(server.admin).connect() as connection:
+        asked = ", ".join(f"@@GLOBAL.{name}" for name in values)
+        before = connection.exec_driver_sql(f"SELECT {asked}").one()
+    try:
+        for name, value in values.items():
+            server.execute(server.admin, f"SET GLOBAL {name} = {literal(value)}")
+        yield
+    finally:
+        for name, value in zip(values, before, strict=True):
+            server.execute(server.admin, f"SET GLOBAL {name} = {literal(str(value))}")
+
+
+def literal(value: str) -> str:
+    return value if value.isdecimal() else f"'{value}'"
 
 
 @pytest.mark.parametrize(
@@ -270,22 +325,203 @@ def test_the_doctor_names_a_planted_problem(
     server.execute(endpoint, *HEALTHY[server.kind], ROWS)
     connection = reader(server, endpoint)
     server.execute(endpoint, *kinds[server.kind])
-    with rounding(server, on=code == "time-rounding"):
+    with setting(server, **SETTINGS.get(code, {})):
         found = examine(connection, stream(**fields))
     assert code in {finding.code for finding in found}
     assert set(serious(found)) <= {code} | COMPANY.get(code, set())
 
 
-@contextmanager
-def rounding(server: Server, *, on: bool) -> Iterator[None]:
-    if not on:
-        yield
-        return
-    mode = "SELECT @@GLOBAL.sql_mode"
-    with server.engine(server.admin).connect() as connection:
-        before = connection.execute(sa.text(mode)).scalar_one()
-    server.execute(server.admin, f"SET GLOBAL sql_mode = '{before},TIME_ROUND_FRACTIONAL'")
+# Rights, connections and what others do there ----------------------------------------------------
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def orders(server: Server) -> Endpoint:
+    endpoint = server.fresh()
+    server.execute(endpoint, *HEALTHY[server.kind], ROWS)
+    return endpoint
+
+
+def test_who_does_not_see_the_transactions_of_others_is_told_the_grant(
+    server: Server, orders: Endpoint
+) -> None:
+    blind = reader(server, orders, sees=False)
+    finding = one(examine(blind), "bound-guessed")
+    assert finding.level == "warning"
+    assert "guessed as the clock minus lookback: no" in finding.what
+    assert one(examine(blind, stream(bound="computed")), "bound-guessed").level == "error"
+    assert serious(examine(blind, stream(bound="lookback"))) == []
+    statement = finding.todo[finding.todo.index("GRANT") :]
+    server.execute(orders, statement)
     try:
-        yield
+        assert serious(examine(blind)) == []
     finally:
-        server.execute(server.admin, f"SET GLOBAL sql_mode = '{before}'")
+        server.execute(orders, statement.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))
+
+
+def test_who_may_write_may_do_too_much(server: Server, orders: Endpoint) -> None:
+    finding = one(examine(orders), "too-many-rights")
+    assert "may do more than read" in finding.what
+    assert "GRANT SELECT ON" in finding.todo
+    writer = reader(server, orders)
+    user = f"'{READER}'@'127.0.0.1'" if server.kind == "mysql" else READER
+    server.execute(orders, f"GRANT UPDATE ON orders TO {user}")
+    try:
+        finding = one(examine(writer), "too-many-rights")
+    finally:
+        server.execute(orders, f"REVOKE UPDATE ON orders FROM {user}")
+    where = f" on {orders.database}.orders" if server.kind == "mysql" else ""
+    assert finding.what.endswith(f"may do more than read: UPDATE{where}.")
+    assert serious(examine(writer)) == []
+
+
+def test_plain_text_to_another_machine_is_warned_of(server: Server, orders: Endpoint) -> None:
+    # Another spelling of 127.0.0.1, which does not look like this machine.
+    elsewhere = replace(reader(server, orders), host="127.1", options={"insecure": "true"})
+    assert serious(examine(elsewhere)) == ["no-tls"]
+
+
+def test_a_transaction_that_stays_open_is_named_with_who_and_since_when(
+    server: Server, orders: Endpoint
+) -> None:
+    connection = reader(server, orders)
+    with server.engine(orders).connect() as busy, busy.begin():
+        busy.exec_driver_sql("UPDATE orders SET note = 'x' WHERE id = 1")
+        finding = one(diagnose(connection, patience=0), "held-bound")
+        assert serious(diagnose(connection, patience=60)) == []
+    assert f"a transaction of {orders.user}" in finding.what
+    assert "is open since" in finding.what
+    deadline = time.monotonic() + 10
+    while "held-bound" in serious(diagnose(connection, patience=0)):
+        assert time.monotonic() < deadline
+
+
+def run(server: Server, endpoint: Endpoint, *statements: str) -> None:
+    """On a plain connection, which ends without a word: SQLAlchemy's would roll back first."""
+    borrowed = server.engine(endpoint).raw_connection()
+    connection: Any = borrowed.driver_connection
+    borrowed.detach()
+    (connection.autocommit if server.kind == "mysql" else connection.set_autocommit)(True)
+    with closing(connection), connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def test_a_prepared_transaction_is_named_at_once(server: Server, orders: Endpoint) -> None:
+    change = "UPDATE orders SET note = 'x' WHERE id = 1"
+    prepare, end = {
+        "mysql": (("XA START 'stuck'", change, "XA END 'stuck'", "XA PREPARE 'stuck'"),
+                  "XA ROLLBACK 'stuck'"),
+        "postgres": (("BEGIN", change, "PREPARE TRANSACTION 'stuck'"), "ROLLBACK PREPARED 'stuck'"),
+    }[server.kind]  # fmt: skip
+    run(server, orders, *prepare)
+    try:
+        finding = one(examine(reader(server, orders)), "held-bound")
+    finally:
+        run(server, orders, end)
+    assert "prepared" in finding.what
+    assert serious(examine(reader(server, orders))) == []
+
+
+def test_a_foreign_table_has_no_transactions_here(postgres: Server) -> None:
+    endpoint = postgres.fresh()
+    postgres.execute(
+        endpoint,
+        "CREATE FOREIGN DATA WRAPPER elsewhere",
+        "CREATE SERVER far FOREIGN DATA WRAPPER elsewhere",
+        "CREATE FOREIGN TABLE orders (id INT NOT NULL, changed TIMESTAMPTZ NOT NULL) SERVER far",
+    )
+    assert "no-transactions" in serious(examine(reader(postgres, endpoint)))
+
+
+# When it cannot look ------------------------------------------------------------------------------
+
+
+def test_what_may_not_be_seen_is_a_note_of_its_own(postgres: Server) -> None:
+    endpoint = postgres.fresh()
+    postgres.execute(endpoint, *HEALTHY["postgres"], ROWS)
+    narrow = reader(postgres, endpoint)
+    postgres.execute(
+        endpoint,
+        f"REVOKE SELECT ON orders FROM {READER}",
+        f"GRANT SELECT (id, changed) ON orders TO {READER}",
+    )
+    found = examine(narrow)
+    assert one(found, "no-select").what == (
+        "shop.orders: the user 'tide_reader' may not read note."
+    )
+    assert "large-pages could not be seen" in one(found, "not-seen").what
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"password": "wr0ng-guess"}, "refused"),
+        ({"database": "nowhere"}, "refused"),
+        ({"port": 1}, "unavailable"),
+    ],
+)
+def test_a_source_that_cannot_be_asked_is_one_finding(
+    server: Server, orders: Endpoint, change: dict[str, Any], code: str
+) -> None:
+    (finding,) = examine(replace(reader(server, orders), **change))
+    assert (finding.level, finding.code) == ("error", code)
+    assert "wr0ng-guess" not in finding.message
+
+
+def test_a_name_that_the_source_does_not_know_is_one_finding(
+    sql_server: Server, shop: Endpoint
+) -> None:
+    (finding,) = examine(reader(sql_server, shop), stream(cursor="chnged"))
+    assert (finding.level, finding.code) == ("error", "not-as-declared")
+    assert "Did you mean 'changed'?" in finding.what
+
+
+# What it promises ---------------------------------------------------------------------------------
+
+
+def test_columns_may_be_called_anything(sql_server: Server) -> None:
+    endpoint = sql_server.fresh()
+    names = ["{brace}", "a:b", "100%", 'se"lect']
+    mark = "`" if sql_server.kind == "mysql" else '"'
+    quoted = [mark + name.replace(mark, mark * 2) + mark for name in names]
+    moment = {"mysql": "DATETIME(0)", "postgres": "TIMESTAMP(0)", "sqlite": "DATETIME"}
+    sql_server.execute(
+        endpoint,
+        f"CREATE TABLE orders ({quoted[0]} INTEGER PRIMARY KEY, {quoted[1]} VARCHAR(9), "
+        f"{quoted[2]} {moment[sql_server.kind]}, {quoted[3]} REAL)",
+        "INSERT INTO orders VALUES (1, 'a', '2024-01-01 10:00:00', 1.5), (2, 'b', NULL, NULL), "
+        "(3, 'c', '2037-01-01 10:00:00', 2.5)",
+    )
+    spec = stream(primary_key=names[0], cursor=names[2], unindexed="allow", time_zone="UTC")
+    found = examine(reader(sql_server, endpoint), spec)
+    codes = {finding.code for finding in found}
+    assert {"no-index", "not-stamped", "null-cursor", "future-rows", "coarse-cursor"} <= codes
+    assert "not-seen" not in codes
+    statement = one(found, "no-index").todo.splitlines()[-1]
+    sql_server.execute(endpoint, statement.replace("%%", "%"))
+    assert "no-index" not in {finding.code for finding in examine(endpoint, spec)}
+
+
+def test_a_large_table_is_not_read(mariadb: Server) -> None:
+    endpoint = mariadb.fresh()
+    mariadb.execute(
+        endpoint,
+        *HEALTHY["mysql"],
+        "INSERT INTO orders (id, changed) SELECT seq, '2024-01-01' + INTERVAL seq SECOND "
+        "FROM seq_1_to_300000",
+    )
+
+    def rows_read() -> int:
+        with mariadb.engine(mariadb.admin).connect() as connection:
+            found = connection.exec_driver_sql("SHOW GLOBAL STATUS LIKE 'Handler_read_%%'")
+            return sum(int(row[1]) for row in found)
+
+    before = rows_read()
+    assert serious(examine(reader(mariadb, endpoint))) == []
+    assert rows_read() - before < 100_000

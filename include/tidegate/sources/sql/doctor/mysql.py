@@ -39,7 +39,7 @@ _OPEN = (
     " LEFT JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id"
     " WHERE t.trx_mysql_thread_id <> CONNECTION_ID() ORDER BY t.trx_started LIMIT 20"
 )
-_GRANT = re.compile(r"GRANT (.+?) ON .+? TO .+?( WITH GRANT OPTION)?$")
+_GRANT = re.compile(r"GRANT (.+?) ON (.+?) TO .+?( WITH GRANT OPTION)?$")
 _HARMLESS = frozenset({
     "USAGE", "SELECT", "PROCESS", "SHOW VIEW", "SHOW DATABASES", "REPLICATION CLIENT",
     "BINLOG MONITOR", "REPLICATION SLAVE", "REPLICA MONITOR", "SLAVE MONITOR", "TRIGGER",
@@ -136,10 +136,14 @@ class MySQL(Server):
         found: dict[str, None] = {}
         for (line,) in self.case.ask("SHOW GRANTS"):
             if match := _GRANT.match(str(line)):
-                listed = re.sub(r"\([^)]*\)", "", match[1])
-                rights = [right.strip().upper() for right in listed.split(",")]
-                rights += ["GRANT OPTION"] if match[2] else []
-                found |= dict.fromkeys(right for right in rights if right not in _HARMLESS)
+                listed, place, passes = match.groups()
+                rights = [right.strip() for right in re.sub(r"\([^)]*\)", "", listed).split(",")]
+                rights += ["GRANT OPTION"] if passes else []
+                found |= {
+                    f"{right} on {place.replace('`', '')}": None
+                    for right in rights
+                    if right not in _HARMLESS
+                }
         return list(found)
 
     @override
@@ -223,8 +227,7 @@ def replica(case: Case) -> Iterator[Finding]:
         yield case.find(
             "warning",
             "replica",
-            f"the server is a replica ({why}): rows arrive late and with older stamps, and no "
-            "bound can be computed from its transactions.",
+            f"the server is a replica ({why}): rows arrive late, with older stamps.",
             "Connect to the primary; or set bound: lookback, and lookback: to more than the "
             "longest transaction and the largest lag together.",
         )

@@ -225,8 +225,8 @@ def replica(case: Case) -> Iterator[Finding]:
         yield case.find(
             "warning",
             "replica",
-            "the server is a standby: transactions of the primary cannot be seen here, so no "
-            "bound can be computed from them.",
+            "the server is a standby: rows arrive late, with older stamps, and the transactions "
+            "that write them cannot be seen here.",
             "Connect to the primary; or set bound: lookback, and lookback: to more than the "
             "longest transaction and the largest lag together.",
         )

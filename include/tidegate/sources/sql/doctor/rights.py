@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidegate.sources import Finding
+from tidegate.sources import Apart, Finding
+from tidegate.sources.sql.bounds import server
+from tidegate.sources.sql.bounds.answer import Refusal
+from tidegate.sources.sql.bounds.stamping import stamping
 from tidegate.sources.sql.doctor.case import Case
 
 _NEEDED = {"mysql": "PROCESS", "postgres": "pg_read_all_stats"}
 
 
 def bound(case: Case) -> Iterator[Finding]:
-    """How far a read is complete is computed from the transactions of all users."""
-    if case.stream.bound == "lookback" or case.server.sees_all():
+    """How far a read is complete is computed, where the server shows who writes."""
+    if case.stream.bound == "lookback":
+        return
+    found: object = stamping(case.session, case.plan, case.cursor, case.type)
+    if not isinstance(found, Refusal):
+        found = server.observe(case.session, Apart(), anew=True)
+    if not isinstance(found, Refusal):
         return
     right, must = _NEEDED[case.kind], case.stream.bound == "computed"
+    remedy = f"{found.remedy}; or set lookback: to more than the longest transaction."
+    if not case.server.sees_all():
+        remedy = f"{right} shows sessions, and no row of any table: {case.server.grant(right)}"
     yield case.find(
         "error" if must else "warning",
-        "bound-rights",
-        f"the user {case.session.endpoint.user!r} does not see the transactions of others, so how "
-        "far a read is complete is "
-        + ("unknown (bound: computed)." if must else "guessed as the clock minus lookback:."),
-        f"Grant {right}, which shows sessions and no row of any table: {case.server.grant(right)}",
+        "bound-guessed",
+        "how far a read is complete cannot be computed"
+        + (" (bound: computed)" if must else ", and is guessed as the clock minus lookback")
+        + f": {found.reason}.",
+        remedy,
     )
 
 

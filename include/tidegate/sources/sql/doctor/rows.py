@@ -103,17 +103,17 @@ def large_pages(case: Case) -> Iterator[Finding]:
     if not case.cheap:
         return
     size = _row_bytes(case)
-    rows = case.few(limit=case.stream.page_rows)
-    if size * rows <= PAGE_BYTES:
+    most = int(PAGE_BYTES / size) + 1 if size else case.stream.page_rows
+    if most >= case.stream.page_rows or case.few(limit=most) < most:
         return
-    fitting = max(1, int(PAGE_BYTES / size / 2))
+    fitting = max(1, most // 2)
     page_rows = 10 ** (len(str(fitting)) - 1) * int(str(fitting)[0])
     yield case.find(
         "warning",
         "large-pages",
         f"page_rows: {case.stream.page_rows:,} rows of {size:,.0f} octets (the mean of the latest "
-        f"rows) are {size * rows / 2**20:,.0f} MB at once, several times over while they are "
-        "cleaned.",
+        f"rows) are {size * case.stream.page_rows / 2**20:,.0f} MB at once, and several times "
+        "that while they are cleaned.",
         f"Set page_rows: {page_rows}",
     )
 

@@ -52,8 +52,8 @@ def stamped(case: Case) -> Iterator[Finding]:
         f"cursor: the server does not stamp {case.cursor.name!r} itself when a row is "
         f"{' or '.join(missing)}. A write that forgets the stamp is not seen; one that takes it "
         "from another clock may come too late.",
-        "Have the server stamp it, or set lookback: to more than any stamp's delay and keep "
-        f"verify: on.{_indented(case.server.stamping())}",
+        "Have the server stamp it; or set lookback: to more than a stamp is ever late, and let "
+        f"verify: find what it missed.{_indented(case.server.stamping())}",
     )
 
 
