@@ -117,6 +117,8 @@ def difference(before: Table, now: Table) -> str | None:
 
 
 def _altered(old: Native, new: Native) -> Iterator[str]:
+    if old.own != new.own:
+        yield f"{old.own} is called {new.own} now"
     if old.type != new.type:
         yield f"{old.name} is {new.type} now, was {old.type}"
     elif old.declared != new.declared:
