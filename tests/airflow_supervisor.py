@@ -1,7 +1,9 @@
 """Run an Airflow for tests until standard input closes: ``python airflow_supervisor.py FOLDER``.
 
 With ``--restart`` behind it, a server that dies is started again a second later, as systemd
-(``Restart=always``) and Docker (``restart: unless-stopped``) would; what it leaves behind lives on.
+(``Restart=always``) and Docker (``restart: unless-stopped``) would. As these do, it first ends what
+the dead one left behind: workers of a scheduler inherit its connections, so PostgreSQL would not
+notice its death, and keep the rows locked that it was busy with.
 ``FOLDER/processes.json`` says which process each server is now.
 
 A process of its own, so that everything below it can be stopped without touching the test's own
@@ -11,7 +13,9 @@ line with the port and the password once Airflow is healthy.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import select
 import signal
 import socket
@@ -26,6 +30,7 @@ from demo.processes import DiedError, Processes, tail
 
 START_SECONDS = 240
 RESTART_SECONDS = 1
+ORPHAN_SECONDS = 3
 
 
 def main() -> int:
@@ -61,6 +66,7 @@ def keep(processes: Processes, environment: dict[str, str], places: Places) -> N
     changed = True
     while not select.select([sys.stdin], [], [], 0.1)[0]:
         for child in processes.dead():
+            bury(processes)
             time.sleep(RESTART_SECONDS)
             processes.children.remove(child)
             airflow.start(processes, environment, places, *airflow.SERVERS[child.name])
@@ -68,6 +74,18 @@ def keep(processes: Processes, environment: dict[str, str], places: Places) -> N
         if changed:
             note(places, {c.name: c.process.pid for c in processes.children if c.lasting})
             changed = False
+
+
+def bury(processes: Processes) -> None:
+    """End all orphans, politely at first."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + ORPHAN_SECONDS
+        for pid in processes.orphans():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while processes.orphans() and time.monotonic() < end:
+            processes.dead()  # takes leave of those that ended
+            time.sleep(0.1)
 
 
 def note(places: Places, pids: dict[str, int]) -> None:

@@ -90,6 +90,14 @@ class Processes:
         roots = [os.getpid()] if self._adopts else [child.process.pid for child in self.children]
         return [pid for root in roots for pid, _, state in _descendants(root) if state != "Z"]
 
+    def orphans(self) -> list[int]:
+        """Of the family, what is left of those that ended: adopted ones, and all below them."""
+        ours = {child.process.pid for child in self.children}
+        below = _descendants(os.getpid())
+        roots = [one for one in below if one[1] == os.getpid() and one[0] not in ours]
+        found = [one for root in roots for one in [root, *_descendants(root[0])]]
+        return [pid for pid, _, state in found if state != "Z"]
+
     def end(self, names: Sequence[str], grace: float = 6) -> None:
         """Ask some to end while the others still serve them; wait for *grace* at most."""
         chosen = [child.process for child in self.children if child.name in names]
