@@ -99,7 +99,8 @@ def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
     )
     assert sync["params"] == ["from", "keys", "mode", "rule", "until"]
     assert sync["tags"] == ["daily", "shop", "sync", "tidegate"]
-    assert "read again 1m below the safe bound" in sync["doc"]
+    assert "`updated_at`, read from the last safe bound on" in sync["doc"]
+    assert "none when more than 5% are gone at once" in sync["doc"]
 
 
 def test_no_task_tries_again_what_only_people_can_mend(read: dict[str, Any]) -> None:

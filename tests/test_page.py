@@ -12,7 +12,7 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 
 from tidegate import page, stage
-from tidegate.model import Check, Increment, Mode, Request, Watermark, Window
+from tidegate.model import Check, Increment, Mode, Request, StagedPage, Watermark, Window
 
 HOSTILE = "<script>alert('x')</script>\"&<img src=x onerror=y>"
 INCREMENT = Increment(
@@ -20,7 +20,8 @@ INCREMENT = Increment(
     step=HOSTILE, where="", origin="", columns=({"name": HOSTILE, "type": "int64",
     "nullable": False},), pages=(), read=7, generation=1, low=Watermark(HOSTILE),
     high=Watermark(HOSTILE), observed_at=HOSTILE, cleaned=((HOSTILE, 3),),
-    checks=(Check(HOSTILE, {HOSTILE: HOSTILE}, 12_345, 2),),
+    checks=(Check(HOSTILE, {HOSTILE: HOSTILE}, 12_345, 2),), notes=(HOSTILE,), bound=HOSTILE,
+    census={HOSTILE: 3}, gone=StagedPage(HOSTILE, 4, ""),
 )  # fmt: skip
 
 

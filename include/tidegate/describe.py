@@ -19,7 +19,7 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         "|---|---|",
         f"| source | `{spec.table}` through connection `{source.connection}` |",
         f"| primary key | {_names(spec.primary_key)} |",
-        f"| cursor | `{spec.cursor}`, read again {spec.lookback} below the safe bound |",
+        f"| cursor | `{spec.cursor}`, {_lookback(spec)} |",
         f"| schedule | `{spec.schedule}` |",
         f"| deletes | {_deletes(spec)} |",
         f"| held rows | stop above {spec.stop_above} |" if spec.stop_above is not None else "",
@@ -38,8 +38,9 @@ def stream(source: Source, name: str, spec: Stream) -> str:
 
 
 _PROMISE = (
-    "Each run pulls what is new after the watermark, and loads it in one transaction with the new "
-    "watermark: any task may be retried or cleared at any time."
+    "Each run pulls what is new after the watermark, and loads it page by page, the last one in "
+    "one transaction with the new watermark: any task may be retried or cleared at any time. Of "
+    "two runs at once one is skipped, and says which one goes on."
 )
 
 
@@ -79,6 +80,10 @@ def brief(increment: Increment) -> dict[str, Any]:
         "mode": str(increment.request.mode),
         "low": increment.low.cursor if increment.low else None,
         "high": increment.high.cursor if increment.high else None,
+        "bound": increment.bound,
+        "gone": increment.gone.rows if increment.gone else 0,
+        "census": dict(increment.census),
+        "notes": list(increment.notes),
         "touched": [list(item) for item in increment.cleaned],
         "failed_expectations": {
             _check(check.expectation, check.arguments): check.failed
@@ -108,11 +113,24 @@ def _names(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _lookback(spec: Stream) -> str:
+    if spec.lookback is None:
+        return "read from the last safe bound on"
+    return f"read again {spec.lookback} below the safe bound"
+
+
 def _deletes(spec: Stream) -> str:
-    if spec.deleted is None:
-        return "not seen (no soft-delete column declared)"
-    values = f" in {list(spec.deleted.values)}" if spec.deleted.values else ""
-    return f"rows with `{spec.deleted.column}`{values} become tombstones"
+    ways = []
+    if spec.deleted is not None:
+        values = f" in {list(spec.deleted.values)}" if spec.deleted.values else ""
+        ways.append(f"rows with `{spec.deleted.column}`{values} become tombstones")
+    if spec.verify.enabled and spec.verify.repair:
+        ways.append("rows that a verification finds gone do")
+    if spec.deletes.full:
+        ways.append("rows that a full run finds gone do")
+    if not ways:
+        return "not seen (no soft-delete column, no verification)"
+    return f"{'; '.join(ways)}; none when more than {spec.deletes.brake} are gone at once"
 
 
 def _list(title: str, items: list[str]) -> str:

@@ -6,7 +6,7 @@ It knows nothing of Airflow: who may look and where a task staged its data are h
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tidegate import stage
@@ -58,11 +58,18 @@ def summary(increment: Increment) -> str:
         "pages": str(len(increment.pages)), "read number": str(increment.read),
         "from watermark": increment.low.cursor if increment.low else "the beginning",
         "to watermark": increment.high.cursor if increment.high else "unchanged",
+        "bound": increment.bound or "none", "fence": str(increment.fence or "none"),
         "source's clock": increment.observed_at, "staged in": increment.where,
     }  # fmt: skip
+    if increment.census:
+        facts["beyond the cursor"] = _census(increment.census)
+    if increment.gone:
+        facts["gone at the source"] = f"{increment.gone.rows:,}"
     if request.window:
         facts["window"] = f"{request.window.since} … {request.window.until}"
     parts = [_rows(["", ""], list(facts.items()))]
+    if increment.notes:
+        parts += ["<h2>Notes</h2>", _rows([""], [(note,) for note in increment.notes])]
     columns = [(c["name"], c["type"], "yes" if c["nullable"] else "no") for c in increment.columns]
     parts += ["<h2>Columns</h2>", _rows(["name", "type", "may be NULL"], columns)]
     if increment.cleaned:
@@ -75,6 +82,10 @@ def summary(increment: Increment) -> str:
         ]
     pages = [(page.name, f"{page.rows:,}", page.digest) for page in increment.pages[:200]]
     return "".join([*parts, "<h2>Pages</h2>", _rows(["file", "rows", "digest"], pages)])
+
+
+def _census(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
 
 
 def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

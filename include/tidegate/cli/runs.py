@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -49,6 +50,8 @@ def _run(options: Any) -> int:
     else:
         numbers = ", ".join(f"{report[name]:,} {name}" for name in _NUMBERS)
         print(f"{todo.full_name} ({mode}): {numbers}; watermark {report['watermark']}")
+        if report["details"].get("gone"):
+            print(f"{report['details']['gone']:,} of them are gone at the source")
         if report["details"].get("mapping") == "outdated":
             print(f"load: was changed. To apply it: tidegate derive {todo.full_name}")
     return DONE
@@ -70,10 +73,25 @@ def _status(options: Any) -> int:
     counts = ["rows", "deleted", "duplicates", "quarantined"]
     proof = ["verified_through", "verified_at", "repaired"]
     table(["stream", *counts, "watermark", "freshness_seconds", *proof], streams)
+    for item in streams:
+        print(*_standing(item), sep="\n")
     if runs:
         print()
-        table(["seq", "mode", *_NUMBERS, "committed_at"], runs)
+        for run in runs:
+            run["part"] = f"{run['part']}/{run['parts']}"
+        table(["seq", "mode", "part", *_NUMBERS, "gone", "fence", "committed_at"], runs)
+        for run in runs:
+            if run["bound"] or run["census"]:
+                print(f"{run['seq']}: {run['bound'] or ''} {run['census'] or ''}".rstrip())
     return DONE
+
+
+def _standing(item: dict[str, Any]) -> Iterator[str]:
+    """What else there is to say of a stream, a line each."""
+    if item["bound"]:
+        yield f"{item['stream']}: bound: {item['bound']}"
+    if item["running"]:
+        yield f"{item['stream']}: run {item['running']} has the lease, to {item['running_until']}"
 
 
 def _age(moment: str | None) -> float | None:

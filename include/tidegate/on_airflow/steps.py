@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
@@ -27,11 +29,12 @@ def declare(job: Job) -> None:
         """Read what is new, and stage it."""
         from tidegate import path
 
-        increment = path.pull(job, _request(job))
+        with _skipping():
+            increment = path.pull(job, _request(job))
         if increment.notes:
             with job.store() as store:
                 questions.announce(store, job.full_name)
-        if not increment.rows and increment.request.mode is not Mode.WINDOW:
+        if increment.empty and increment.request.mode is not Mode.WINDOW:
             _mirror(asset, increment.high, None)
             with job.store() as store:
                 derivation.announce(job.full_name, store.verdict(job.full_name, job.stream))
@@ -54,7 +57,7 @@ def declare(job: Job) -> None:
 
     @task(outlets=[asset, derivation.NEWS])  # type: ignore[untyped-decorator]
     def load(validated: dict[str, Any]) -> dict[str, Any]:
-        """Make it true, in one transaction of the store."""
+        """Make it true: rows, ledger and watermark in one transaction of the store."""
         return _load(job, asset, _staged(validated))
 
     pulled = pull()
@@ -65,16 +68,23 @@ def declare(job: Job) -> None:
         step.operator.operator_extra_links = (StagedDataLink(),)
 
 
-def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
-    """Load and announce; a run that another one overtook is skipped."""
+@contextmanager
+def _skipping() -> Iterator[None]:
+    """Skip the task when another run does what this one would have done, and say which."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from tidegate import path
-
     try:
-        report = path.load(job, increment)
+        yield
     except OvertakenError as error:
         raise AirflowSkipException(str(error)) from error
+
+
+def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
+    """Load and announce."""
+    from tidegate import path
+
+    with _skipping():
+        report = path.load(job, increment)
     events: Any = get_current_context()["outlet_events"]
     events[asset].extra = describe.report(report)
     derivation.announce(report.stream, report.details.get("mapping"))

@@ -59,10 +59,13 @@ class Load:
             return [Part(1, 1, tuple(pages))]
         return [Part(page + 1, len(pages), (page,)) for page in pages]
 
+    def gone(self, part: Part) -> int:
+        """How many keys of *part* the source no longer has."""
+        return self.increment.gone.rows if part.last and self.increment.gone else 0
+
     def rows(self, part: Part) -> int:
         """How many rows *part* has to account for."""
-        gone = self.increment.gone.rows if part.last and self.increment.gone else 0
-        return sum(self.increment.pages[page].rows for page in part.pages) + gone
+        return sum(self.increment.pages[page].rows for page in part.pages) + self.gone(part)
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,9 @@ class Loader:
     def _details(self, reports: list[Report]) -> dict[str, Json]:
         """What there is to say of all parts together."""
         details = dict(reports[-1].details)
-        if any("mended" in report.details for report in reports):
-            details["mended"] = sum(report.details.get("mended", 0) for report in reports)
+        for name in ("mended", "gone"):
+            if any(name in report.details for report in reports):
+                details[name] = sum(report.details.get(name, 0) for report in reports)
         if reports[-1].mode is Mode.REPLAY:
             with engine.translated(self.endpoint), engine.snapshot(self.engine) as connection:
                 commits = [report.seq for report in reports if report.seq]
@@ -214,7 +218,8 @@ def _commit(connection: Connection, todo: Load, plan: Records, part: Part) -> Re
         inserted=merged.inserted, updated=merged.updated, deleted=merged.deleted,
         unchanged=merged.unchanged, stale=merged.stale, deduplicated=merged.deduplicated,
         quarantined=quarantined, watermark=mark, seq=seq, details={
-            "mended": mended, "mapping": mapping.verdict(connection, projected, todo.stream),
+            "mended": mended, "gone": todo.gone(part),
+            "mapping": mapping.verdict(connection, projected, todo.stream),
         },
     )  # fmt: skip
     if report.accounted != report.pulled:
