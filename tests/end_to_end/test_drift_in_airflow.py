@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
+import sqlalchemy as sa
 
 import services
 from airflows import Airflow, metadata
@@ -95,12 +95,13 @@ class Place:
 
     def forget_patience(self) -> None:
         """Let every question have waited for as long as it may."""
-        address = self.metadata["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-        with psycopg.connect(address.replace("+psycopg2", "").replace("+psycopg", "")) as session:
-            session.execute(
+        engine = sa.create_engine(self.metadata["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
                 "UPDATE task_instance SET trigger_timeout = now() - interval '1 second' "
                 "WHERE state = 'awaiting_input'"
             )
+        engine.dispose()
 
 
 @pytest.fixture(scope="module")

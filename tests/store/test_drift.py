@@ -10,8 +10,9 @@ import pytest
 
 from store.deliveries import Delivery
 from tidegate.errors import ConfigError
+from tidegate.model import Increment, Mode
 from tidegate.store.store import Store
-from tidegate.types import Column, ColumnType
+from tidegate.types import Agreed, Column, ColumnType
 
 
 def delivery(store: Store, folder: Path, *names: str) -> Delivery:
@@ -132,9 +133,20 @@ def test_a_stream_remembers_what_it_agreed_on_and_what_the_table_had(
 ) -> None:
     assert store.agreed("shop.things") is None
     desk = delivery(store, tmp_path, "colour")
-    desk.load([{"id": 1, "colour": "red"}])
-    known = store.agreed("shop.things")
-    assert known is not None
-    assert [(one.column.name, str(one.seen)) for one in known] == [
-        ("id", "int64"), ("colour", "string"),
-    ]  # fmt: skip
+    desk.load([{"id": 1, "colour": "red"}])  # a window: it agrees to nothing
+    assert store.agreed("shop.things") is None
+    whole, text = ColumnType.parse("int64"), ColumnType.parse("string")
+    agreed = [
+        Agreed(Column("id", whole), ColumnType.parse("int16")),
+        Agreed(column("colour"), text),
+    ]
+
+    def noted() -> Increment:
+        staged = desk.stage([{"id": 1, "colour": "blue"}], mode=Mode.FULL)
+        return replace(staged, source_columns=tuple(one.to_json() for one in agreed))
+
+    store.load(noted(), desk.model)
+    assert store.agreed("shop.things") == agreed
+    agreed[1] = Agreed(column("colour"), None)
+    store.touch(noted())
+    assert store.agreed("shop.things") == agreed
