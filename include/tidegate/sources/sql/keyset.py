@@ -21,6 +21,7 @@ from tidegate.sources.sql.dialect import Clause, Dialect
 Row = Sequence[Any]
 Fetch = Callable[[sa.Select[Any]], list[Row]]
 MOST_TIES = 200_000
+_NAN = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,17 @@ class Keyset:
                 f"{self._name}: more than {most:,} rows share one cursor and have no key of their "
                 "own, so they cannot be read in pages. Give the table a primary key."
             )
-        seen = Counter(rows)
+        seen = Counter(map(_comparable, rows))
         more = []
-        for row in group:
-            if seen[row] > 0:
-                seen[row] -= 1
+        for row, same in zip(group, map(_comparable, group), strict=True):
+            if seen[same] > 0:
+                seen[same] -= 1
             else:
                 more.append(row)
         for start in range(0, len(more), self._limit):
             yield more[start : start + self._limit]
+
+
+def _comparable(row: Row) -> Row:
+    """NaN is not equal to itself, but a row that holds one is."""
+    return tuple(_NAN if cell != cell else cell for cell in row)
