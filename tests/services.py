@@ -130,15 +130,17 @@ class Files(Server):
         """Files go with pytest's temporary folder."""
 
 
-def start(name: str, *, private: bool = False) -> Server:
+def start(name: str, *, private: bool = False, environment: dict[str, str] | None = None) -> Server:
     """``mariadb`` or ``postgres``; raises :class:`UnavailableServerError`.
 
-    A *private* one is never one found elsewhere, and keeps what was committed when it crashes.
+    A *private* one is never one found elsewhere, and keeps what was committed when it crashes;
+    its process finds *environment*, too.
     """
     variable = f"TIDEGATE_TEST_{name.upper()}"
     if not private and (uri := os.environ.get(variable)):
         return Server(parse("shop", uri))
-    server = {"mariadb": _start_mariadb, "postgres": _start_postgres}[name](keeps=private)
+    begin = {"mariadb": _start_mariadb, "postgres": _start_postgres}[name]
+    server = begin(environment or {}, keeps=private)
     atexit.register(server.close)
     return server
 
@@ -159,14 +161,17 @@ def start_or_skip(name: str) -> Server:
 class Private:
     """A server's process, and how to start it."""
 
-    def __init__(self, command: list[str], owner: str | None, folder: str) -> None:
+    def __init__(
+        self, command: list[str], owner: str | None, folder: str, environment: dict[str, str]
+    ) -> None:
         self._command, self._owner, self._folder = command, owner, folder
+        self._environment = environment
         self.start()
 
     def start(self) -> None:
         """Begin; it may take a while until it answers."""
         log = Path(self._folder, "log")
-        self.process = _popen(self._command, self._owner, self._folder, log)
+        self.process = _popen(self._command, self._owner, self._folder, log, self._environment)
 
     def said(self) -> str:
         """The end of its log."""
@@ -193,7 +198,7 @@ class Private:
         return "postgres" in self._command[0]
 
 
-def _start_mariadb(*, keeps: bool) -> Server:
+def _start_mariadb(environment: dict[str, str], *, keeps: bool) -> Server:
     program = _find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
     install = _find("mariadb-install-db", "/usr/bin/mariadb-install-db")
     if not program or not install:
@@ -218,10 +223,12 @@ def _start_mariadb(*, keeps: bool) -> Server:
         "--innodb-temp-data-file-path=ibtmp1:2M:autoextend", "--performance-schema=OFF",
         "--character-set-server=utf8mb4",
     ]  # fmt: skip
-    return _serve("mysql", "mysql", lambda port: [program, *flags, f"--port={port}"], owner, folder)
+    return _serve(
+        "mysql", lambda port: [program, *flags, f"--port={port}"], owner, folder, environment
+    )
 
 
-def _start_postgres(*, keeps: bool) -> Server:
+def _start_postgres(environment: dict[str, str], *, keeps: bool) -> Server:
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     program = _find("postgres", *(f"{place}/postgres" for place in newest))
     install = _find("initdb", *(f"{place}/initdb" for place in newest))
@@ -247,18 +254,17 @@ def _start_postgres(*, keeps: bool) -> Server:
     command = [program, "-D", data]
     for key, value in settings.items():
         command += ["-c", f"{key}={value}"]
-    return _serve("postgres", "postgres", lambda port: [*command, "-p", str(port)], owner, folder)
+    return _serve("postgres", lambda port: [*command, "-p", str(port)], owner, folder, environment)
 
 
 def _serve(
-    kind: str, database: str, command: Callable[[int], list[str]], owner: str | None, folder: str
-) -> Server:
+    kind: str, command: Callable[[int], list[str]], owner: str | None, folder: str,
+    environment: dict[str, str],
+) -> Server:  # fmt: skip
     for _ in range(5):
         port = _free_port()
-        private = Private(command(port), owner, folder)
-        server = Server(
-            Endpoint("shop", kind, "127.0.0.1", port, USER, PASSWORD, database), private
-        )
+        private = Private(command(port), owner, folder, environment)
+        server = Server(Endpoint("shop", kind, "127.0.0.1", port, USER, PASSWORD, kind), private)
         if _answers(server, private.process):
             return server
         reason = private.said()
@@ -281,8 +287,9 @@ def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
 
 
 def _popen(
-    command: list[str], owner: str | None, folder: str, log: Path
-) -> subprocess.Popen[bytes]:
+    command: list[str], owner: str | None, folder: str, log: Path,
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start *command* as *owner*. It ends with this process, even when that is killed."""
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
@@ -295,10 +302,11 @@ def _popen(
     identity: dict[str, Any] = {}
     if owner:
         identity = {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
+    known = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": folder}
     with log.open("wb") as output:
         return subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": folder},
+            env=known | (environment or {}),
             start_new_session=True, preexec_fn=bind_to_parent, **identity,
         )  # fmt: skip
 
