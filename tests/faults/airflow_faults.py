@@ -32,7 +32,7 @@ import services
 from airflows import Airflow, metadata
 from demo.airflow import not_ready
 from faults.checker import Verdict, check
-from faults.world import PIPELINE, place_of
+from faults.world import place_of
 from faults.writers import Writers
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +42,22 @@ TASKS = ("pull", "clean", "validate", "load")
 PATIENCE = 240.0
 """Seconds after which a trial that has not recovered would need somebody's help."""
 LEASE_SECONDS = 10
-SETTINGS = (
-    "{schedule: 2s, retries: 50, retry_delay: 1s, max_retry_delay: 2s, page_rows: 40, "
-    "statement_timeout: 4s}"
-)
+PIPELINE = """\
+connection: items_db
+defaults: {schedule: 2s, retries: 50, retry_delay: 1s, max_retry_delay: 2s, page_rows: 40,
+           statement_timeout: 4s}
+streams:
+  item:
+    table: item
+    primary_key: id
+    cursor: updated_at
+    deleted: {column: gone}
+    clean:
+      - to_number: {columns: [amount], type: "decimal(12,2)"}
+    load:
+      entities:
+        - {type: Item, key: id, attributes: [rev, amount]}
+"""
 SAYS_SO = ("FencedError", "OvertakenError", "took over", "taken over", "another run")
 """Words in a task's log of one that came too late."""
 
@@ -88,8 +100,7 @@ class Plant:
         self.closing.callback(self.postgres.close)
         files = folder / "files"
         files.mkdir(parents=True)
-        text = PIPELINE.replace("{page_rows: 40, statement_timeout: 4s}", SETTINGS)
-        (files / "items.yaml").write_text(text, encoding="utf-8")
+        (files / "items.yaml").write_text(PIPELINE, encoding="utf-8")
         self.connections = {
             "AIRFLOW_CONN_ITEMS_DB": source.uri(self.source),
             "AIRFLOW_CONN_TIDEGATE_STORE": store.uri(self.store),

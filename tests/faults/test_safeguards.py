@@ -6,14 +6,23 @@ rules, and of the tests that watch them, is ``tests/faults/mutants.py``.
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from services import Server
 from shops import Shop
+from sources.late.readers import TABLE
 from tidegate import faults, path
 from tidegate.model import Mode, Report, Window
+from tidegate.verify import verify
 
 PAIRS = [("sqlite", "sqlite"), ("mariadb", "postgres")]
 
@@ -96,6 +105,23 @@ def test_a_crash_before_the_commit_leaves_rows_and_watermark(
     assert keys(shop) == [*range(1, 21)]
 
 
+def test_a_crash_between_two_parts_is_made_up_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash() -> None:
+        raise Crash
+
+    monkeypatch.setenv("TIDEGATE_LEASE_SECONDS", "0.001")
+    shop.run()
+    shop.insert(*({"id": n, "changed": n} for n in range(11, 21)))
+    at(monkeypatch, "load.after_commit", crash)
+    with pytest.raises(Crash):
+        shop.run()
+    assert keys(shop) == [*range(1, 13)]  # the watermark's row and two more are a page
+    shop.run()
+    assert keys(shop) == [*range(1, 21)]
+
+
 def test_a_load_that_is_repeated_changes_nothing(shop: Shop) -> None:
     request = shop.request(Mode.WINDOW, Window("2026-01-01", "2027-01-01"))
     job = shop.job(backfill={"by": "day"})
@@ -113,3 +139,78 @@ def attempt(load: Callable[[], Report]) -> Report:
         return load()
     except Exception as error:  # noqa: BLE001 - whatever a driver calls it
         pytest.fail(f"the load fails: {error}")
+
+
+# Clocks, rights, deletions ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stamped(
+    postgres: Server, sqlite: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shop:
+    """Orders that PostgreSQL itself stamps."""
+    monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
+    shop = Shop(postgres, postgres.fresh(), sqlite.fresh(), {"lookback": None})
+    shop.execute(*TABLE["postgres"], "INSERT INTO orders (id, value) VALUES (0, 0)")
+    return shop
+
+
+def test_a_clock_that_was_set_back_hides_no_row(stamped: Shop) -> None:
+    stamped.run()
+    an_hour_ahead(stamped)
+    stamped.execute("INSERT INTO orders (id, value) VALUES (1, 1)")
+    stamped.run()
+    assert keys(stamped) == [0, 1]
+
+
+def an_hour_ahead(shop: Shop) -> None:
+    """As if the source's clock had been an hour ahead until now."""
+
+    def later(text: str) -> str:
+        moment = datetime.fromisoformat(text) + timedelta(hours=1)
+        return moment.isoformat(timespec="microseconds")
+
+    with closing(sqlite3.connect(str(shop.store.database))) as store, store:
+        store.execute("DELETE FROM tidegate_server")
+        mark, memory = map(
+            json.loads, store.execute("SELECT watermark, memory FROM tidegate_stream").fetchone()
+        )
+        mark["cursor"] = later(mark["cursor"])
+        memory["moment"] = later(memory["moment"])
+        memory["clock"][0] = later(memory["clock"][0])
+        store.execute(
+            "UPDATE tidegate_stream SET watermark = ?, memory = ?",
+            (json.dumps(mark), json.dumps(memory)),
+        )
+
+
+def test_without_the_right_to_see_sessions_no_row_is_lost(stamped: Shop) -> None:
+    reader = replace(stamped.source, user=f"reader_{stamped.source.database}", password="x")
+    stamped.execute(
+        f"CREATE USER {reader.user} PASSWORD 'x'", f"GRANT SELECT ON orders TO {reader.user}"
+    )
+    writer, stamped.source = stamped.source, reader
+    with psycopg.connect(
+        host=writer.host, port=writer.port, user=writer.user, password=writer.password,
+        dbname=writer.database,
+    ) as late:  # fmt: skip
+        late.execute("INSERT INTO orders (id, value) VALUES (1, 1)")
+        late.execute("SELECT pg_sleep(2.5)")
+        stamped.run()
+        late.commit()
+    stamped.run()
+    assert keys(stamped) == [0, 1]
+
+
+def test_a_row_that_returns_while_deletions_are_sought_stays(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.run()
+    shop.execute("DELETE FROM orders WHERE id = 4")
+    at(
+        monkeypatch,
+        "verify.chunk",
+        lambda: shop.insert({"id": 4, "changed": 4, "day": "2026-02-01"}),
+    )
+    verify(shop.job())
+    assert shop.stored("id", "shop__orders", "WHERE NOT _deleted ORDER BY 1") == [*range(1, 11)]
