@@ -8,7 +8,7 @@ From the source inwards::
     page       driver rows → an Arrow page with bookkeeping
     cells      one column of driver values → Arrow
     fitting    one value, made to fit its declared type or refused with a reason
-    bound      how far the stream is complete
+    bounds     how far the stream is complete
     moments    times as a column holds them, and as a watermark keeps them
     catalogue  tables, columns, indexes, and what a stream misses there
     session    one read-only connection; its driver's errors end here
