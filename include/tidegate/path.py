@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tidegate import deletes, drift, faults, judging, preflight, stage
@@ -66,24 +66,15 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     read = store.issue_read(request.stream)
     low = _start(request, verdict, state.watermark, seen)
     writer = stage.Writer(stage.folder(request, "pull"))
-    absent = set(request.keys if request.deletes else ())
-    for page in _read(source, request, read, low):
-        absent -= set(page.column("_key").to_pylist() if absent else ())
-        writer.write(verdict.complete(page))
-        store.renew(request.stream, fence)
-        faults.point("pull.page")
-    faults.point("pull.read")
-    if what := source.changed():
-        raise ChangedError(f"{request.stream}: the table changed while it was read: {what}.")
-    columns = tuple(column.to_json() for column in verdict.columns)
+    gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low))
     increment = writer.close(
         Increment(
             request=request,
             step="pull",
             where=writer.where,
             origin=writer.where,
-            columns=columns,
-            source_columns=tuple(one.to_json() for one in verdict.agreed),
+            columns=tuple(column.to_json() for column in verdict.columns),
+            source_columns=tuple(column.to_json() for column in verdict.agreed),
             pages=(),
             read=read,
             generation=state.generation,
@@ -95,13 +86,42 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
             bound=seen.bound,
             memory={**(seen.memory or {}), **source.memory()},
             census=source.census(),
-            gone=_gone(writer, absent, read),
+            gone=gone,
         )
     )
     faults.point("pull.staged")
     if increment.empty and request.mode.advances:
         return replace(increment, high=store.touch(increment))
     return increment
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A read that begins: where its rows go, its fence, its number, and where it starts."""
+
+    store: Store
+    fence: int
+    number: int
+    low: Watermark | None
+
+
+def _stage(
+    source: Rows, writer: stage.Writer, request: Request, verdict: Verdict, reading: Reading
+) -> StagedPage | None:
+    """Read and stage the pages; returns the page of keys asked for and not found.
+
+    Raises ChangedError when the table is not, at the end, what it was in the beginning.
+    """
+    absent = set(request.keys if request.deletes else ())
+    for page in _read(source, request, reading.number, reading.low):
+        absent -= set(page.column("_key").to_pylist() if absent else ())
+        writer.write(verdict.complete(page))
+        reading.store.renew(request.stream, reading.fence)
+        faults.point("pull.page")
+    faults.point("pull.read")
+    if what := source.changed():
+        raise ChangedError(f"{request.stream}: the table changed while it was read: {what}.")
+    return _gone(writer, absent, reading.number)
 
 
 def _gone(writer: stage.Writer, absent: set[str], read: int) -> StagedPage | None:
