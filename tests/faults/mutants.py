@@ -184,8 +184,9 @@ MUTANTS = (
         (
             Patch(
                 "path.py",
-                '    faults.point("pull.read")\n',
-                '    faults.point("pull.read")\n    seen = source.observe(store, state.memory)\n',
+                "    increment = writer.close(\n        Increment(\n",
+                "    seen = source.observe(store, state.memory)\n"
+                "    increment = writer.close(\n        Increment(\n",
             ),
         ),
         (f"{RULES}a_row_that_arrives_while_the_last_page_is_read_is_not_passed_over",),
