@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tidegate.store.verification import Progress
 
 RESUMED = timedelta(days=7)
-"""A verification that stopped longer ago begins anew."""
+"""A verification that began longer ago is not gone on with."""
+REST = 1.0
+"""Between two parts the source is left alone for so many times what the last one took there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class _Pass:
                     self._keep("running")
                 if stop():
                     return self._keep("stopped")
+                time.sleep(look.seconds * REST)
             self._position = {"ended": True}
             self._keep("running")
         self._delete(allow_deletes)
