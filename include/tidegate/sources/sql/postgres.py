@@ -269,9 +269,10 @@ def _native(name: str, declared: str, nullable: bool) -> Native:
     if kind == "numeric" and (match := re.search(r"\((\d+),(-?\d+)\)", declared)):
         precision, scale = int(match[1]), int(match[2])
         if precision <= 76 and 0 <= scale <= precision:
-            return Native(name, kind, ColumnType("decimal", precision, scale), nullable)
+            return Native(name, declared, ColumnType("decimal", precision, scale), nullable)
     known = _TYPES.get(kind)
-    return Native(name, kind, ColumnType.parse(known or "string"), nullable, loose=known is None)
+    type = ColumnType.parse(known or "string")
+    return Native(name, declared, type, nullable, loose=known is None)
 
 
 def _index(parts: list[Any]) -> Index:
