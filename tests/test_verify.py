@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -542,7 +543,6 @@ def busy(bench: Bench) -> Iterator[list[Writer]]:
     """Two writers, and a sync that runs all the time."""
     writers = [Writer(bench, seed) for seed in (1, 2)]
     over = threading.Event()
-    failed: list[BaseException] = []
 
     def sync() -> None:
         while not over.is_set():
@@ -550,21 +550,18 @@ def busy(bench: Bench) -> Iterator[list[Writer]]:
                 bench.run()
             except BusyError:
                 time.sleep(0.05)
-            except Exception as error:
-                failed.append(error)
-                return
 
-    running = threading.Thread(target=sync)
-    for thread in (*writers, running):
-        thread.start()
-    try:
-        yield writers
-    finally:
+    with ThreadPoolExecutor(1) as pool:
+        syncs = pool.submit(sync)
         for writer in writers:
-            writer.end()
-        over.set()
-        running.join()
-    assert failed == []
+            writer.start()
+        try:
+            yield writers
+        finally:
+            for writer in writers:
+                writer.end()
+            over.set()
+        syncs.result()
 
 
 def found_gone(bench: Bench) -> set[str]:

@@ -82,17 +82,21 @@ class Chunks:
         if chunk.rows + len(chunk.hot) <= LISTED_ROWS:
             yield self._list(chunk)
             return chunk.until
-        for part in self._parts(chunk.first, chunk.until):
+        for part in self._parts(chunk.first, chunk.until, chunk.rows + len(chunk.hot)):
             if not self._agrees(part):
                 yield self._list(part)
         return part.until
 
-    def _parts(self, first: int | None, until: int | None) -> Iterator[Chunk]:
-        """Small chunks from *first* on; the last one may go beyond *until*."""
+    def _parts(self, first: int | None, until: int | None, rows: int = 0) -> Iterator[Chunk]:
+        """Small chunks from *first* on; the last one may go beyond *until*.
+
+        It does not where *rows* says how many there are, and that is still so.
+        """
         while True:
-            part = self._chunk(first, LISTED_ROWS)
+            part = self._chunk(first, min(LISTED_ROWS, rows) if rows > 0 else LISTED_ROWS)
             yield part
             first = part.until
+            rows -= part.rows + len(part.hot)
             if first is None or (until is not None and first >= until):
                 return
 
