@@ -11,7 +11,7 @@ from services import Server
 from tidegate.connections import Endpoint
 from tidegate.model import Watermark, Window
 from tidegate.pipeline.models import Stream
-from tidegate.sources import open_source
+from tidegate.sources import Finding, open_source
 
 STAMP = {"mysql": "DATETIME(6)", "postgres": "TIMESTAMP(6)", "sqlite": "DATETIME"}
 INSTANT = {"mysql": "TIMESTAMP(6) NULL", "postgres": "TIMESTAMPTZ", "sqlite": "DATETIME"}
@@ -43,6 +43,12 @@ def pull(
     with open_source(endpoint, stream, "shop.orders") as source:
         pages = source.pull(7, watermark, Window(*window) if window else None)
         return [row for page in pages for row in page.to_pylist()]
+
+
+def findings(endpoint: Endpoint, stream: Stream) -> dict[str, Finding]:
+    """What the doctor says, by code."""
+    with open_source(endpoint, stream, "shop.orders") as source:
+        return {finding.code: finding for finding in source.check()}
 
 
 def keys(rows: Sequence[Mapping[str, Any]]) -> list[str | None]:

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from services import Server
-from sources.tables import STAMP, insert, keys, pull, stream
+from sources.tables import STAMP, findings, insert, keys, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
-from tidegate.sources import open_source
 
 SECRET = "pä$s/w:rd @%&secret"
 
@@ -71,27 +70,23 @@ def test_a_missing_index_is_refused_with_the_statement_that_makes_it(
     sql_server.execute(shop, drop)
     told = refusal(ConfigError, lambda: pull(shop, stream()))
     assert "no index begins with the cursor 'changed'" in told
-    with open_source(shop, stream(unindexed="allow"), "shop.orders") as source:
-        assert [finding.level for finding in source.check()] == ["warning"]
+    assert findings(shop, stream(unindexed="allow"))["no-index"].level == "warning"
     sql_server.execute(shop, told.splitlines()[-1])
     assert pull(shop, stream()) == []
-    with open_source(shop, stream(), "shop.orders") as source:
-        assert source.check() == []
+    assert "no-index" not in findings(shop, stream())
 
 
 def test_a_view_is_read_with_a_warning(sql_server: Server, shop: Endpoint) -> None:
     insert(sql_server, shop, "orders", [{"id": 1, "changed": "2024-01-01"}])
     spec = stream(table="shown", types={"id": "int64"})
     assert keys(pull(shop, spec)) == ["1"]
-    with open_source(shop, spec, "shop.orders") as source:
-        (finding,) = source.check()
+    finding = findings(shop, spec)["view"]
     assert finding.level == "warning"
     assert "is a view" in finding.message
 
 
 def test_a_key_that_is_not_unique_is_warned_of(sql_server: Server, shop: Endpoint) -> None:
-    with open_source(shop, stream(primary_key="note"), "shop.orders") as source:
-        (finding,) = source.check()
+    finding = findings(shop, stream(primary_key="note"))["no-unique-key"]
     assert "primary_key: the database does not keep (note) unique" in finding.message
 
 
@@ -117,8 +112,7 @@ def test_a_wrong_password_is_told_without_any_password(
     assert told.startswith("shop: ")
     assert f"at 127.0.0.1:{endpoint.port} refused the user 'tide'" in told
     assert "Check the connection's user and password." in told
-    with open_source(endpoint, stream(), "shop.orders") as source:
-        assert [finding.message for finding in source.check()] == [told]
+    assert [finding.what for finding in findings(endpoint, stream()).values()] == [told]
 
 
 @pytest.mark.parametrize("name", ["mariadb", "postgres"])
@@ -150,8 +144,7 @@ def test_a_user_without_rights_is_refused(postgres: Server) -> None:
     )
     endpoint = replace(shop, user="nobody", password="w:rd")
     assert "Grant SELECT to 'nobody'" in refusal(RefusedError, lambda: pull(endpoint, stream()))
-    with open_source(endpoint, stream(), "shop.orders") as source:
-        assert [finding.level for finding in source.check()] == ["error"]
+    assert findings(endpoint, stream())["no-select"].level == "error"
 
 
 def test_a_file_that_is_missing_or_no_database_is_refused(tmp_path: Any) -> None:
