@@ -131,7 +131,9 @@ def test_cursor_and_lookback_must_be_of_one_kind(
         with pytest.raises(ConfigError, match="shop") as error:
             source.observe(Apart())
         assert message in str(error.value)
-        assert [finding.level for finding in source.check()] == ["error"]
+        errors = [found.message for found in source.check() if found.level == "error"]
+    assert len(errors) == 1
+    assert message in errors[0]
 
 
 def test_a_read_begins_at_the_watermark_itself(sql_server: Server) -> None:
@@ -196,8 +198,10 @@ def test_windows_may_cut_another_column_even_one_of_days(sql_server: Server) -> 
     window = ("2024-01-02T00:00:00+00:00", "2024-01-03T00:00:00+00:00")
     assert keys(pull(endpoint, spec, window=window)) == ["2"]
     with open_source(endpoint, spec, "shop.orders") as source:
-        assert [finding.level for finding in source.check()] == ["warning"]
-        assert "backfill.by: no index begins with 'day'" in source.check()[0].message
+        found = {
+            finding.level for finding in source.check() if "begins with 'day'" in finding.message
+        }
+    assert found == {"warning"}
 
 
 def test_a_window_of_the_repeated_hour_leaves_no_row_of_it_out(sql_server: Server) -> None:
