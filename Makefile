@@ -8,7 +8,7 @@ WORKERS := $(if $(findstring no:xdist,$(ARGS)),,-n logical --maxprocesses 4)
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants check format services bench lock clean
+.PHONY: help demo test faults mutants check format services bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ test: ## run all tests; ARGS="-k words" for some; with CI=true no server may be 
 	@scripts/bootstrap dev
 	@scripts/services || test "$$CI" != true
 	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
+
+faults: ## kill, stop, cut, fill up, turn the clock: hundreds of times; writes docs/faults.md
+	@scripts/bootstrap dev
+	@scripts/services
+	@PYTHONPATH=include:tests $(BIN)/python -m faults $(ARGS)
 
 mutants: ## switch each safeguard of the sync off, one by one: the tests must turn red
 	@scripts/bootstrap dev

@@ -118,9 +118,7 @@ def pairs(options: argparse.Namespace, fault: Fault) -> list[tuple[str, str]]:
 def missing(servers: Servers, fault: Fault, source: str, store: str) -> str:
     """Start the servers that are needed; why that cannot be, else empty."""
     try:
-        for kind in fault.keys(source, store):
-            if kind not in servers.known:
-                servers.known[kind] = fault.server(kind, servers.folder)
+        fault.begin(servers, source, store)
     except (services.UnavailableServerError, UnableError) as error:
         return str(error)
     return ""

@@ -49,6 +49,15 @@ class Fault:
         mine = f"{own} {self.code}"
         return (mine, store) if self.own == "source" else (source, mine)
 
+    def begin(self, servers: Servers, source: str, store: str) -> None:
+        """Start the servers that are missing.
+
+        Raises UnableError or UnavailableServerError, which say why that cannot be.
+        """
+        for key in self.keys(source, store):
+            if key not in servers.known:
+                servers.known[key] = self.server(key, servers.folder)
+
 
 @dataclass
 class Outcome:

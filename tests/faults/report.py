@@ -37,7 +37,7 @@ drivers.
 | doubled | versions that reigned twice, rows that live twice |
 | stale | versions that reigned after a newer one, by the source's own revision numbers |
 | back | steps back of a watermark |
-| other | all else: a ledger line missing or not adding up, a version that never was, an entity unlike its row, a run that ended as none should, no recovery in 40 s |
+| other | all else: a ledger line missing or not adding up, a version that never was, an entity unlike its row, a run that ended as none should, no recovery in 60 s |
 | ≤ | upper bound, 95 %, of the share of trials that fail: 3/n when none did |
 | recovery | median and longest seconds from the fault to the next run that ended well |
 
@@ -100,8 +100,9 @@ def _circumstances(known: list[Outcome]) -> list[str]:
         f"- {_versions()}.",
         (
             "- To run it: `make faults`; a part of it: "
-            '`make faults ARGS="--fault F3 --trials 20"`; `ARGS="--scale 0.1"` for a tenth. A failing trial prints the command that repeats it '
-            "by its seed. A short sample is part of `make test`."
+            '`make faults ARGS="--fault F3 --trials 20"`; `ARGS="--scale 0.1"` for a tenth. '
+            "A failing trial prints the command that repeats it by its seed. "
+            "A short sample is part of `make test`."
         ),
     ]
 

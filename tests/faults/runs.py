@@ -86,7 +86,7 @@ class Run:
             time.sleep(0.005)
         return True
 
-    def wait(self, seconds: float = 60) -> End:
+    def wait(self, seconds: float = 150) -> End:
         """How it ended; raises TimeoutError when it has not."""
         if self._end is None:
             try:

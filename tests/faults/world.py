@@ -18,8 +18,8 @@ from faults.runs import End, Run, Warm
 from faults.writers import Writers
 from tidegate.connections import Endpoint
 
-LEASE_SECONDS = 1.0
-RECOVERY_SECONDS = 40.0
+LEASE_SECONDS = 2.0
+RECOVERY_SECONDS = 60.0
 EXPECT = """\
     expect:
       - expect_column_values_to_not_be_null: {column: amount}
@@ -94,7 +94,7 @@ class World:
     def start(
         self, mode: str = "increment", *, fault: str = "", after: Run | None = None,
         whole: bool = True, source: Endpoint | None = None, store: Endpoint | None = None,
-        **more: Any,
+        lease: float = LEASE_SECONDS, **more: Any,
     ) -> Run:  # fmt: skip
         """Begin a run; *after* another: the next attempt of that one, as far as it had come."""
         self._number += 1
@@ -108,7 +108,7 @@ class World:
                 "AIRFLOW_CONN_ITEMS_DB": uri(source or self.source),
                 "AIRFLOW_CONN_TIDEGATE_STORE": uri(store or self.store),
                 "TIDEGATE_HOME": str(self.home), "TIDEGATE_FAULT": fault,
-                "TIDEGATE_LEASE_SECONDS": str(LEASE_SECONDS), **self.environment,
+                "TIDEGATE_LEASE_SECONDS": str(lease), **self.environment,
             }, **more,
         }  # fmt: skip
         if after is not None:
@@ -141,7 +141,7 @@ class World:
                 self.complaints.append(f"no recovery in {RECOVERY_SECONDS:.0f} s: {end}")
                 return time.monotonic() - began
             last = following if end.word == "retry" else None
-            time.sleep(0.05)
+            time.sleep(0.5 if end.word == "skipped" else 0.05)
 
     def complain_unless(self, end: End, *words: str) -> None:
         """Note an end that is none of *words*."""
