@@ -55,12 +55,12 @@ def _play(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
 
 def _catches_up(readers: Readers, seconds: float = 20) -> None:
     """When nothing is open any more, the bound goes past all that was written."""
-    written = datetime.now(UTC).replace(tzinfo=None)
+    written = datetime.now(UTC)
     until = time.monotonic() + seconds
     while True:
         readers.poll("product")
         settled = readers.settled()
-        if settled and settled.replace(tzinfo=None) > written:
+        if settled and settled > written:
             return
         assert time.monotonic() < until, f"the watermark stays at {settled}: {readers.bound()}"
         time.sleep(0.2)

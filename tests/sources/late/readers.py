@@ -7,10 +7,10 @@ one of them loses and another does not is the bound's doing alone.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -88,7 +88,7 @@ class Readers:
     shops: dict[str, Shop] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, server: Server, stores: Server, wrong: Mapping[str, Bound] = WRONG) -> Readers:
+    def of(cls, server: Server, stores: Server, wrong: Iterable[str] = WRONG) -> Readers:
         """A new table, and a new store for each."""
         readers = cls(server, server.fresh())
         server.execute(readers.source, *TABLE[server.kind])
@@ -112,11 +112,14 @@ class Readers:
         stale = {key for key, value in truth.items() if key in found and found[key] != value}
         return truth.keys() - found.keys(), stale
 
-    def settled(self) -> datetime | None:
-        """How far the product says that it is complete, UTC."""
-        with self.shops["product"].job().store() as store:
+    def settled(self, name: str = "product") -> datetime | None:
+        """How far the reader says that it is complete."""
+        with self.shops[name].job().store() as store:
             mark = store.state("shop.orders").watermark
-        return None if mark is None else datetime.fromisoformat(str(mark.cursor))
+        if mark is None:
+            return None
+        moment = datetime.fromisoformat(str(mark.cursor))
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
     def bound(self) -> str:
         """What the product says of its last bound."""
