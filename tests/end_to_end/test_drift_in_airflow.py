@@ -81,13 +81,25 @@ class Place:
         return found
 
     def answer(self, detail: dict[str, Any], option: str) -> None:
-        """Choose *option*, as a person does in the browser."""
+        """Choose *option*, as a person does in the browser, until the task has taken it.
+
+        Airflow starts a task anew that is answered within the second in which it began to wait.
+        """
         task = detail["task_instance"]
         path = (
             f"/api/v2/dags/{DRIFT}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
-            f"/{task['map_index']}/hitlDetails"
+            f"/{task['map_index']}"
         )
-        self.airflow.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
+
+        def taken() -> bool:
+            state = self.airflow.call("GET", path)["state"]
+            asked = self.airflow.call("GET", f"{path}/hitlDetails")
+            if state == "awaiting_input" and not asked["response_received"]:
+                body = {"chosen_options": [option], "params_input": {}}
+                self.airflow.call("PATCH", f"{path}/hitlDetails", body)
+            return bool(state == "success")
+
+        self.airflow.wait(f"{option} for {detail['subject']}", taken)
 
     def outcome(self, detail: dict[str, Any]) -> str:
         """How the run of a question ended."""
