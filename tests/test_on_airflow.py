@@ -103,6 +103,20 @@ def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
     assert "none when more than 5% are gone at once" in sync["doc"]
 
 
+def test_each_source_has_a_dag_that_verifies_its_streams(read: dict[str, Any]) -> None:
+    proof = read["dags"]["shop.verify"]
+    assert proof["tasks"] == ["streams_wanted", "verify"]
+    assert proof["params"] == ["again", "allow_deletes", "repair", "streams"]
+    assert (proof["catchup"], proof["runs"], proof["owner"], proof["pools"]) == (
+        False,
+        1,
+        "ann",
+        ["narrow"],
+    )
+    assert proof["timetable"] == "CronTriggerTimetable"
+    assert "torn.verify" not in read["dags"]
+
+
 def test_no_task_tries_again_what_only_people_can_mend(read: dict[str, Any]) -> None:
     tasks = {
         name: dag["policies"]
