@@ -5,12 +5,23 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tidegate.errors import ConfigError, TidegateError, UnavailableError
+from tidegate.errors import (
+    ConfigError,
+    DataError,
+    RefusedError,
+    TidegateError,
+    UnavailableError,
+)
 from tidegate.job import Job
 
 if TYPE_CHECKING:
     from tidegate.sources import Finding
 
+_KINDS: dict[str, type[TidegateError]] = {
+    "unavailable": UnavailableError, "refused": RefusedError, "no-select": RefusedError,
+    "unreadable": DataError,
+}  # fmt: skip
+"""Who is to mend an error, by its code; all others are for the pipeline file or the table."""
 _log = logging.getLogger(__name__)
 
 
@@ -25,8 +36,7 @@ def look(job: Job) -> list[Finding]:
 def admit(job: Job) -> tuple[str, ...]:
     """The warnings, logged, for the increment's notes.
 
-    Raises ConfigError with everything found when there is an error among it, UnavailableError when
-    the source does not answer.
+    Raises what :func:`refusal` makes of errors among the findings.
     """
     found = look(job)
     if error := refusal(job.full_name, found):
@@ -46,10 +56,8 @@ def refusal(name: str, found: list[Finding]) -> TidegateError | None:
     errors = [finding for finding in found if finding.level == "error"]
     if not errors:
         return None
+    kind = _KINDS.get(errors[0].code, ConfigError)
     if len(errors) == 1:
-        text = errors[0].message
-    else:
-        listed = "\n".join(f"- {finding.message} ({finding.code})" for finding in errors)
-        text = f"{name}: {len(errors)} errors\n{listed}"
-    waits = any(finding.code == "unavailable" for finding in errors)
-    return UnavailableError(text) if waits else ConfigError(text)
+        return kind(errors[0].message)
+    listed = "\n".join(f"- {finding.message} ({finding.code})" for finding in errors)
+    return kind(f"{name}: {len(errors)} errors\n{listed}")

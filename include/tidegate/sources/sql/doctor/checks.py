@@ -65,7 +65,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check, tuple[str, ...]], ...] = (
 )
 """Kinds of servers, the check, and the codes of what it may find."""
 
-_FAILURES: tuple[tuple[type[TidegateError], str], ...] = (
+FAILURES: tuple[tuple[type[TidegateError], str], ...] = (
     (UnavailableError, "unavailable"),
     (RefusedError, "refused"),
     (ConfigError, "not-as-declared"),
@@ -114,8 +114,8 @@ def blocking(case: Case) -> Iterator[Finding]:
 
 def told(error: TidegateError) -> Finding:
     """An error that kept us from looking, as a finding."""
-    code = next(code for kind, code in _FAILURES if isinstance(error, kind))
-    return Finding("error", str(error), code, "Then look again: nothing else could be seen.")
+    code = next(code for kind, code in FAILURES if isinstance(error, kind))
+    return Finding("error", str(error), code, "Until then nothing else can be looked at.")
 
 
 def _unseen(case: Case, codes: tuple[str, ...], error: TidegateError) -> Finding:

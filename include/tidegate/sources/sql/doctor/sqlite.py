@@ -22,7 +22,8 @@ _COLLATION = (
 )
 _STAMP = """\
 CREATE TRIGGER {trigger} AFTER UPDATE ON {table} WHEN NEW.{column} = OLD.{column} BEGIN
-  UPDATE {table} SET {column} = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
+  UPDATE {table} SET {column} = strftime('%Y-%m-%d %H:%M:%f', 'now')
+  WHERE rowid = NEW.rowid;
 END;"""
 
 
