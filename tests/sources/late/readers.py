@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
@@ -20,7 +20,9 @@ import sqlalchemy as sa
 
 from services import Server
 from shops import Shop
+from tidegate import path
 from tidegate.connections import Endpoint
+from tidegate.errors import UnavailableError
 from tidegate.model import Json, Watermark
 from tidegate.sources import Observation, Shared
 from tidegate.sources.sql.bounds.bound import by_time
@@ -86,6 +88,7 @@ class Readers:
     server: Server
     source: Endpoint
     shops: dict[str, Shop] = field(default_factory=dict)
+    unanswered: int = 0
 
     @classmethod
     def of(cls, server: Server, stores: Server, wrong: Iterable[str] = WRONG) -> Readers:
@@ -101,7 +104,20 @@ class Readers:
         """Each reader runs once; of those named only, when given."""
         for name in names or self.shops:
             with _observing(WRONG.get(name)):
-                self.shops[name].run()
+                self._run(self.shops[name])
+
+    def _run(self, shop: Shop) -> None:
+        """Once; what is not answered is tried again, as Airflow does."""
+        request = shop.request()
+        while True:
+            try:
+                path.run(shop.job(), request)
+            except UnavailableError:
+                self.unanswered += 1
+                assert request.attempt < 20
+                request = replace(request, attempt=request.attempt + 1)
+            else:
+                return
 
     def missing(self, name: str) -> tuple[set[int], set[int]]:
         """Keys of rows that the reader's store lacks; and of those it has as they were before."""

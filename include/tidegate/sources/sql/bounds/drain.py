@@ -73,11 +73,14 @@ def identify(session: Session) -> str | Refusal:
     return _unfit(facts) or _name(session, facts)
 
 
-def look(session: Session, kept: Json) -> Answer | Refusal:
-    """Who is busy or has a transaction open, and what follows; *kept* is the last answer's."""
+def look(session: Session, name: str, kept: Json) -> Answer | Refusal:
+    """Who is busy or has a transaction open on the server *name*, and what follows.
+
+    *kept* is the last answer's.
+    """
     try:
         with session.translated():
-            return _look(session, kept)
+            return _look(session, name, kept)
     except RefusedError as error:
         if "1227" not in str(error):
             raise
@@ -85,12 +88,12 @@ def look(session: Session, kept: Json) -> Answer | Refusal:
         return Refusal("no PROCESS privilege", f"Run: GRANT PROCESS ON *.* TO {user!r}@…")
 
 
-def _look(session: Session, kept: Json) -> Answer | Refusal:
+def _look(session: Session, name: str, kept: Json) -> Answer | Refusal:
     engine = session.dialect.engine(session.endpoint, LOOK_SECONDS)
     try:
         with engine.connect() as connection:
             facts = _facts(connection)
-            if _name(session, facts) != identify(session):
+            if _name(session, facts) != name:
                 return Refusal(
                     "its connections lead to different servers",
                     "Give the connection the address of the primary itself",

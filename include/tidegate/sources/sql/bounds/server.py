@@ -32,7 +32,7 @@ def observe(session: Session, shared: Shared, *, anew: bool = False) -> Safe | R
         seen = _safe(known)
         if 0 <= seen.clock.age < OBSERVE_SECONDS:
             return seen
-    answer: Answer | Refusal = side.look(session, known["kept"] if known else None)
+    answer: Answer | Refusal = side.look(session, name, known["kept"] if known else None)
     if isinstance(answer, Refusal):
         return answer
     if shared.share(name, generation, _json(answer)):

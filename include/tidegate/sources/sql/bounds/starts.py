@@ -54,9 +54,9 @@ def identify(session: Session) -> str | Refusal:
     return f"postgres {system} {database} {user}"
 
 
-def look(session: Session, kept: Json) -> Answer | Refusal:
+def look(session: Session, name: str, kept: Json) -> Answer | Refusal:
     """The clock, then all sessions, then what is prepared: the order is part of the proof."""
-    del kept
+    del name, kept  # one look says it all
     clock = Clock.read(session.clock)
     with session.translated():
         sessions = session.connection.exec_driver_sql(_SESSIONS).all()
