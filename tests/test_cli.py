@@ -90,8 +90,11 @@ def shell(
     shell = Shell(folder, source, capsys)
     shell.write("shop.yaml", FILE)
     shell.sql(
-        "CREATE TABLE orders (id INTEGER PRIMARY KEY, total TEXT, changed DATETIME NOT NULL)",
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, total TEXT, "
+        "changed DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP)",
         "CREATE INDEX by_changed ON orders (changed, id)",
+        "CREATE TRIGGER stamp AFTER UPDATE ON orders WHEN NEW.changed = OLD.changed BEGIN "
+        "UPDATE orders SET changed = CURRENT_TIMESTAMP WHERE id = NEW.id; END",
         "INSERT INTO orders VALUES (1, '1.00', '2026-03-01'), (2, '2.50', '2026-03-02'), "
         "(3, 'three', '2026-03-03')",
     )
@@ -159,16 +162,16 @@ def test_status_shows_each_stream_and_of_one_its_last_runs(shell: Shell) -> None
 
     code, out, err = shell("status")
     assert (code, err) == (0, "")
-    head, line = out.splitlines()
+    head, line, *_ = out.splitlines()
     assert head.split() == ["stream", "rows", "deleted", "duplicates", "quarantined", "watermark",
-                            "freshness_seconds"]  # fmt: skip
+                            "freshness_seconds", "verified_through", "verified_at",
+                            "repaired"]  # fmt: skip
     assert line.split()[:5] == ["shop.orders", "2", "0", "0", "1"]
-    assert float(line.split()[-1]) < 60
+    assert float(line.split()[6]) < 60
 
     code, out, err = shell("status", "shop.orders")
-    assert [line.split()[:3] for line in out.splitlines()[4:]] == [
-        ["2", "increment", "3"], ["1", "increment", "3"],
-    ]  # fmt: skip
+    runs = [line.split()[:4] for line in out.splitlines() if " increment " in line]
+    assert runs == [["2", "increment", "1/1", "3"], ["1", "increment", "1/1", "3"]]
     both = shell.json("status", "shop.orders")
     assert [run["seq"] for run in both["runs"]] == [2, 1]
     assert both["streams"][0]["rows"] == 2
