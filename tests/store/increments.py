@@ -61,8 +61,13 @@ class Desk:
         page_rows: int = 3,
         marks: bool = False,
         mode: Mode = Mode.INCREMENT,
+        gone: Sequence[str] = (),
+        token: int | None = None,
     ) -> Increment:
-        """Rows are dictionaries of the columns; ``_held`` (a message), ``_token`` are optional."""
+        """Rows are dictionaries of the columns; ``_held`` (a message), ``_token`` are optional.
+
+        *gone* are keys that the source was asked for, in the read of *token*, and did not have.
+        """
         number = next(_numbers)
         state = self.store.state(self.name)
         read = self.store.issue_read(self.name) if read is None else read
@@ -78,6 +83,7 @@ class Desk:
                 generation=state.generation, low=state.watermark,
                 high=Watermark(high) if high else None, observed_at="2026-01-01T00:00:00+00:00",
                 cleaned=(("drop_duplicates", 0),) if marks else (),
+                gone=writer.write_gone(gone, token or read << 20 | len(rows)) if gone else None,
             )
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 import services
 from store.increments import COLUMNS, STREAM, Desk
 from tidegate import tombstones
-from tidegate.model import Mode
+from tidegate.model import Mode, Report
 from tidegate.store import open_store
 from tidegate.store.digest import part
 from tidegate.store.record.layouts import Layout
@@ -33,15 +34,19 @@ Row = dict[str, Any]
 
 
 def history(number: int, chance: random.Random) -> list[Row]:
-    """Versions of a few keys, each with the token of the read that saw it; much comes back."""
+    """Versions of a few keys, each with the token of the read that saw it; much comes back.
+
+    Some reads find that a key is ``_absent``.
+    """
     return [
         {
+            "_absent": token == 16,
             "id": number * 10 + chance.randint(1, 4),
             "customer": chance.choice([f"ann {number}", f"bob {number}", None]),
             "total": Decimal(chance.randint(1, 2)),
             "gone": chance.random() < 0.2,
             "updated_at": START + dt.timedelta(seconds=chance.randint(0, 1)),
-            "_token": token << 20 | chance.randint(0, 2),
+            "_token": token << 20 | (1 if token == 16 else chance.randint(0, 2)),
         }
         for token in range(1, chance.randint(6, 25))
     ]
@@ -53,8 +58,19 @@ def deliver(desk: Desk, versions: list[Row], chance: random.Random) -> None:
     chance.shuffle(rows)
     cuts = sorted(chance.sample(range(1, len(rows)), k=chance.randint(1, 8)))
     for start, end in itertools.pairwise([0, *cuts, len(rows)]):
-        size = chance.randint(5, len(rows))
-        desk.load(rows[start:end], page_rows=size, marks=True, mode=Mode.WINDOW)
+        size = chance.randint(len(rows) // 10, len(rows))
+        load(desk, rows[start:end], size, chance.choice([0, 0, 1]))
+
+
+def load(desk: Desk, rows: list[Row], page_rows: int = 10_000, generation: int = 0) -> Report:
+    """Rows, and the keys that are absent; in parts unless *generation* is 0."""
+    there = [row for row in rows if not row["_absent"]]
+    absent = [row for row in rows if row["_absent"]]
+    staged = desk.stage(
+        there, page_rows=page_rows, marks=True, mode=Mode.WINDOW,
+        gone=[str(row["id"]) for row in absent], token=absent[0]["_token"] if absent else None,
+    )  # fmt: skip
+    return desk.store.load(replace(staged, generation=generation), desk.stream)
 
 
 class Model:
@@ -63,8 +79,15 @@ class Model:
     def __init__(self, desk: Desk, versions: list[Row]) -> None:
         self.stream = desk.name
         self.known: dict[str, dict[int, tuple[int, bool, str]]] = {}
-        table = desk._page(versions, 0, marks=True)
-        for key, token, same, content, gone in zip(*contents(table), strict=True):
+        table = desk._page([row for row in versions if not row["_absent"]], 0, marks=True)
+        seen = list(zip(*contents(table), strict=True))
+        tombstone = bare_hash()
+        seen += [
+            (str(row["id"]), row["_token"], None, tombstone, True)
+            for row in versions
+            if row["_absent"]
+        ]
+        for key, token, same, content, gone in seen:
             found = self.known.setdefault(key, {})
             before = found.get(content, (0, gone, same))[0]
             found[content] = (max(before, token), gone, same)
@@ -95,6 +118,14 @@ def contents(table: pa.Table) -> list[list[Any]]:
     hashes = layout.hashes(table).to_pylist()
     return [*(table.column(name).to_pylist() for name in ("_key", "_token", "_same")),
             hashes, table.column("_deleted").to_pylist()]  # fmt: skip
+
+
+def bare_hash() -> int:
+    """The content of a row that is gone: nothing, but that it is."""
+    page = {column.name: pa.nulls(1, column.type.arrow) for column in COLUMNS}
+    page |= {"_same": pa.nulls(1, pa.string()), "_deleted": pa.array([True])}
+    layout = Layout.of(plan("shop.orders", COLUMNS, STREAM, marks=True), STREAM)
+    return int(layout.hashes(pa.table(page))[0].as_py())
 
 
 def reigns(desk: Desk) -> list[tuple[str, int, int | None]]:
@@ -149,7 +180,7 @@ def check_reigns(found: list[tuple[str, int, int | None]]) -> None:
 def check_replay(desk: Desk, versions: list[Row]) -> None:
     """All of it again: nothing is new, so nobody who reads what changed hears of it."""
     before, feed = desk.store.digest(), reigns(desk)
-    report = desk.load(versions, marks=True, mode=Mode.WINDOW)
+    report = load(desk, versions)
     assert report.inserted == report.updated == report.deleted == 0
     assert desk.store.digest() == before
     assert reigns(desk) == feed

@@ -208,7 +208,8 @@ def break_after_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch, time: int) -
     """Cut the connection behind the *time*-th commit of a load, as soon as it has been sent."""
     import psycopg
 
-    commit, done = psycopg.Connection.commit, []
+    commit = psycopg.Connection.commit
+    done: list[int] = []
     passed: list[str] = []
 
     def point(name: str) -> None:

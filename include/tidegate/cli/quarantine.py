@@ -15,7 +15,7 @@ from tidegate.connections import from_environment
 from tidegate.job import store_endpoint
 from tidegate.model import Mode, Replay, Request, utc_text
 
-_STATES = ("held", "mended", "replayed", "outdated")
+_STATES = ("held", "mended", "gone", "replayed", "outdated")
 
 
 def commands(add: Add) -> None:

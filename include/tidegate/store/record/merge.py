@@ -91,8 +91,9 @@ def _pieces(script: Script, records: Records) -> Pieces:
     sets = [f"{name} = excluded.{name}" for name in names]
     # A new version has nothing of what the stream no longer has; its history keeps it.
     sets += [f"{script.quote(name)} = NULL" for name in records.gone]
-    if not records.marks:
-        sets.append("_duplicate = false")
+    # What has nothing to compare, as a row that is gone, repeats nothing.
+    kept = f"{script.quote(records.current)}._duplicate AND excluded._same IS NOT NULL"
+    sets.append(f"_duplicate = {kept if records.marks else 'false'}")
     return {
         "row": "_rowid_" if dialect == "sqlite" else "ctid",
         "values": script.columns(values),
