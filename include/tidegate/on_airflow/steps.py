@@ -27,19 +27,7 @@ def declare(job: Job) -> None:
     @task.short_circuit(inlets=[asset], outlets=[derivation.NEWS, questions.NEWS])  # type: ignore[untyped-decorator]
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
-        from tidegate import path
-
-        with _skipping():
-            increment = path.pull(job, _request(job))
-        if increment.notes:
-            with job.store() as store:
-                questions.announce(store, job.full_name)
-        if increment.empty and increment.request.mode is not Mode.WINDOW:
-            _mirror(asset, increment.high, None)
-            with job.store() as store:
-                derivation.announce(job.full_name, store.verdict(job.full_name, job.stream))
-            return {}
-        return describe.brief(increment)
+        return _pull(job, asset)
 
     @task
     def clean(pulled: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +54,23 @@ def declare(job: Job) -> None:
     load(validated)
     for step in (pulled, cleaned, validated):
         step.operator.operator_extra_links = (StagedDataLink(),)
+
+
+def _pull(job: Job, asset: Asset) -> dict[str, Any]:
+    """Stage what is new; nothing of it is a reason to skip the rest."""
+    from tidegate import path
+
+    with _skipping():
+        increment = path.pull(job, _request(job))
+    idle = increment.empty and increment.request.mode is not Mode.WINDOW
+    if idle:
+        _mirror(asset, increment.high, None)
+        with job.store() as store:
+            derivation.announce(job.full_name, store.verdict(job.full_name, job.stream))
+    if increment.notes:  # last of all: what is told once must not be lost with this task
+        with job.store() as store:
+            questions.announce(store, job.full_name)
+    return {} if idle else describe.brief(increment)
 
 
 @contextmanager
