@@ -147,3 +147,12 @@ def test_what_is_broken_shows_its_message_and_hides_nothing(read: dict[str, Any]
     assert "Did you mean 'cursor'?" in stream["doc"]
     assert "torn.yaml" in file["doc"]
     assert "shop.wrong.backfill" not in read["dags"]
+
+
+def test_each_source_has_a_doctor_that_comes_once_without_being_asked(read: dict[str, Any]) -> None:
+    doctor = read["dags"]["shop.doctor"]
+    assert doctor["timetable"] == "OnceTimetable"
+    assert doctor["tasks"] == ["look"]
+    assert doctor["tags"] == ["doctor", "shop", "tidegate"]
+    assert (doctor["owner"], doctor["pools"]) == ("ann", ["narrow"])
+    assert "torn.doctor" not in read["dags"]
