@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 
 from services import Server
 from sources.late.readers import Readers
-from sources.late.scenarios import MARIADB, POSTGRES, Scenario
+from sources.late.scenarios import MARIADB, POSTGRES, Scenario, out_of_order, read_then_write
+from tidegate.errors import TidegateError
 
 RUNS = int(os.environ.get("TIDEGATE_SCENARIO_RUNS") or 1)
 
@@ -40,7 +42,36 @@ def test_postgres_no_late_row_is_lost_and_guesses_lose_it(
     _play(Readers.of(postgres, sqlite), scenario, POSTGRES[scenario])
 
 
+@pytest.mark.parametrize("run", range(RUNS))
+@pytest.mark.parametrize("scenario", [out_of_order, read_then_write], ids=["open", "read_first"])
+def test_postgres_without_the_right_to_see_sessions_the_lookback_keeps_the_row(
+    postgres: Server, sqlite: Server, scenario: Scenario, run: int
+) -> None:
+    """To such a user nobody seems to have a transaction open."""
+    readers = Readers.of(postgres, sqlite)
+    user = f"poor_{readers.source.database}"
+    readers.execute(
+        f"CREATE USER {user} PASSWORD 'x'", f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}"
+    )
+    for shop in readers.shops.values():
+        shop.source = replace(shop.source, user=user, password="x")
+    with pytest.raises(TidegateError, match="GRANT pg_read_all_stats"):
+        readers.poll("product")
+    for shop in readers.shops.values():
+        shop.fields |= {"bound": "auto", "lookback": None}
+
+    _lose(readers, scenario, {">= max", "1 s lag", "oldest transaction"})
+
+    assert readers.bound() == "clock − 1m: no right to see all sessions"
+    readers.execute(f"DROP OWNED BY {user}", f"DROP USER {user}")
+
+
 def _play(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
+    _lose(readers, scenario, losers)
+    _catches_up(readers)
+
+
+def _lose(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
     readers.execute("INSERT INTO orders (id, value) VALUES (0, 0)")
     readers.poll("product")
     for names in scenario(readers):
@@ -50,7 +81,6 @@ def _play(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
     lost = {name: readers.missing(name)[0] for name in readers.shops}
     assert lost["product"] == set()
     assert {name for name, keys in lost.items() if keys == {1}} >= losers, lost
-    _catches_up(readers)
 
 
 def _catches_up(readers: Readers, seconds: float = 20) -> None:
