@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from services import Files, Server
+from services import Server
 from shops import STAMP, Shop, bare
 from tidegate import verify as package
 from tidegate.compare import compare
@@ -421,13 +421,12 @@ def test_a_killed_verification_goes_on_where_it_was(
 ) -> None:
     bench = opened(source, store)
     (tmp_path / "shop.yaml").write_text(FILE, encoding="utf-8")
-    stores = {"sqlite": Files, "postgres": Server}
 
     def shell(fault: str = "") -> subprocess.CompletedProcess[str]:
         environment = {
             **os.environ, "PYTHONPATH": str(Path(package.__file__).parents[2]),
             "AIRFLOW_CONN_SHOP": bench.server.uri(bench.source),
-            "AIRFLOW_CONN_TIDEGATE_STORE": stores[store].uri(bench.server, bench.store),
+            "AIRFLOW_CONN_TIDEGATE_STORE": bench.server.uri(bench.store),
             "TIDEGATE_FAULT": fault,
         }  # fmt: skip
         arguments = ["--pipelines", str(tmp_path), "verify", "shop.orders", "--json"]
