@@ -15,7 +15,7 @@ import pytest
 from services import Server
 from shops import STAMP, Shop
 from tidegate import path, settings, stage
-from tidegate.errors import ConfigError, DataError, MismatchError, OvertakenError
+from tidegate.errors import BusyError, ConfigError, DataError, FencedError, MismatchError
 from tidegate.job import Job
 from tidegate.model import Mode, Watermark, Window
 
@@ -502,15 +502,38 @@ def test_a_pull_that_was_killed_is_simply_done_again(shop: Shop) -> None:
     assert shop.run().unchanged == 2
 
 
-def test_of_two_runs_that_pulled_the_same_the_second_to_load_is_overtaken(shop: Shop) -> None:
+def test_of_two_runs_at_once_the_second_is_skipped(shop: Shop) -> None:
     shop.insert(row(1))
     job = shop.job()
+    first = path.pull(job, shop.request())
+    with pytest.raises(BusyError, match=r"shop\.orders: is being run by run-.*This run is skipped"):
+        shop.run()
+    assert path.load(job, path.validate(job, path.clean(job, first))).inserted == 1
+    assert shop.run().unchanged <= 1
+
+
+def test_a_run_that_another_one_took_over_loads_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.insert(row(1))
+    job = shop.job()
+    monkeypatch.setenv("TIDEGATE_LEASE_SECONDS", "0.001")
     slow = path.validate(job, path.clean(job, path.pull(job, shop.request())))
     shop.run()
     before = content(shop)
-    with pytest.raises(OvertakenError, match="nothing is lost"):
+    with pytest.raises(FencedError, match="nothing is lost"):
         path.load(job, slow)
     assert content(shop) == before
+
+
+def test_a_run_that_failed_for_good_gives_the_stream_back(
+    shop: Shop,
+) -> None:
+    shop.insert(row(1))
+    strict = shop.job(expect=[{"expect_table_row_count_to_be_between": {"min_value": 2}}])
+    with pytest.raises(DataError):
+        path.run(strict, shop.request())
+    assert shop.run().inserted == 1
 
 
 @pytest.mark.parametrize("step", ["pull", "clean", "validate"])
