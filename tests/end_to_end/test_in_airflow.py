@@ -148,6 +148,31 @@ def test_a_run_loads_and_tells_the_asset(airflow: Airflow, folder: Path) -> None
     assert json.loads(watermark)["cursor"] in json.dumps(mirrored)
 
 
+def looked(airflow: Airflow, source: str) -> tuple[str, str, str]:
+    """What came of the one run that a source's doctor makes by itself: state, name, log."""
+    dag = f"{source}.doctor"
+    airflow.pause(dag, paused=False)
+    runs = airflow.wait(
+        "the doctor comes", lambda: airflow.call("GET", f"/api/v2/dags/{dag}/dagRuns")["dag_runs"]
+    )
+    state = airflow.outcome(dag, runs[0]["dag_run_id"])
+    place = f"/api/v2/dags/{dag}/dagRuns/{runs[0]['dag_run_id']}/taskInstances"
+    (task,) = airflow.call("GET", place)["task_instances"]
+    attempt = f"{place}/look/logs/{task['try_number']}"
+    log = json.dumps(airflow.call("GET", attempt, full_content=True, map_index=0))
+    return state, task["rendered_map_index"], log
+
+
+def test_the_doctor_comes_by_itself_and_says_what_it_found(airflow: Airflow) -> None:
+    state, name, log = looked(airflow, "shop")
+    assert (state, name) == ("success", "orders")
+    assert "too-many-rights" in log
+    state, name, log = looked(airflow, "locked_out")
+    assert (state, name) == ("failed", "orders")
+    assert "refused the user 'nobody'" in log
+    assert SECRET not in log
+
+
 def test_the_staged_data_page_asks_for_airflows_login(airflow: Airflow) -> None:
     run = airflow.trigger("shop.orders", mode="full")
     assert airflow.outcome("shop.orders", run) == "success"
