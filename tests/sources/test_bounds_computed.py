@@ -212,6 +212,17 @@ def test_a_clock_that_was_set_back_lowers_the_floor_until_it_has_caught_up(serve
     assert after.floor == seen.high, "from the last bound on, though the watermark is 90 s ahead"
 
 
+def test_a_server_that_is_new_to_us_does_not_make_all_be_read_again(mariadb: Server) -> None:
+    """Of one that is busy it is only known that nothing began before it started."""
+    endpoint = make(mariadb)
+    first = observe(endpoint)
+    with open_transaction(endpoint):
+        second = observe(endpoint, Apart(), first.memory)
+        third = observe(endpoint, Apart(), second.memory)
+    assert at(second) < at(first)
+    assert first.high == second.floor == third.floor
+
+
 def test_what_was_waited_for_before_a_step_or_a_restart_is_not_waited_for(mariadb: Server) -> None:
     endpoint, shared = make(mariadb), Apart()
     with open_transaction(endpoint):

@@ -126,8 +126,7 @@ class Bound:
             text = f"{text}; minus {lookback}{why}"
         if self._temporal:
             moment = safe.moment and safe.moment - MARGIN - duration(str(lookback))
-            kept = Memory(safe.clock, moment or _floor(memory, safe.clock))
-            return self._observation(memory, kept, self._watermark(moment), text)
+            return self._by_time(memory, safe.clock, moment, text)
         older = () if memory is None or safe.clock.stepped(memory.clock) else memory.samples
         found = samples.settle(samples.add(older, sample), safe.moment)
         high = None
@@ -147,10 +146,18 @@ class Bound:
         if self._temporal:
             moment = clock.server - duration(str(lookback))
             text = f"clock − {lookback}: {refusal.reason}"
-            return self._observation(memory, Memory(clock, moment), self._watermark(moment), text)
+            return self._by_time(memory, clock, moment, text)
         high = sample and Watermark(sample[1] - int(lookback), self._stream.cursor)
         text = f"largest − {lookback}: {refusal.reason}"
         return self._observation(memory, Memory(clock), high, text)
+
+    def _by_time(
+        self, memory: Memory | None, clock: Clock, moment: datetime | None, text: str
+    ) -> Observation:
+        """Complete below *moment*; and, if that is later, below what was complete before."""
+        known = [bound for bound in (moment, _floor(memory, clock)) if bound]
+        kept = Memory(clock, max(known, default=None))
+        return self._observation(memory, kept, self._watermark(moment), text)
 
     def _observation(
         self, memory: Memory | None, kept: Memory, high: Watermark | None, text: str
