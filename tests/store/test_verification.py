@@ -46,7 +46,7 @@ def test_effective_are_live_soft_deleted_duplicate_and_held_rows_once_each(
     assert len(held) == 3  # with the row that has no key
     with store._reading() as connection:
         query = sa.text("SELECT _key, _source_hash FROM shop__orders")
-        current = dict(connection.execute(query).all())
+        current = {row[0]: row[1] for row in connection.execute(query)}
     believed = dict(store.effective(NAME))
     assert believed == {key: current[key] for key in "123"} | {key: held[key] for key in "46"}
     assert store.size(NAME) == 5
@@ -101,6 +101,9 @@ def test_ranges_go_by_the_first_number_of_the_key(
             assert sums == Sums(len(found), xor(found.values()))
     every = dict(store.effective(NAME, None, None, composite=composite))
     assert every == believed
+    far = dict(store.effective(NAME, -(2**80), 2**80, composite=composite))
+    assert {text(number) for number in whole} <= far.keys()
+    assert store.sums(NAME, 2**64, None, composite=composite).rows <= 2
     if indexed:  # loads do not mind
         desk.load(rows(77, 78))
         assert store.size(NAME) == len(NUMBERS) + 3

@@ -17,6 +17,8 @@ from sqlalchemy.engine import Connection
 from tidegate.store.record.records import current_name
 from tidegate.store.sqltext import Script
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
 
 class Effective:
     """The effective rows of a stream, on one connection."""
@@ -31,8 +33,10 @@ class Effective:
     def range(self, first: int | None, until: int | None) -> tuple[str, str]:
         """Of the current rows and of the held ones: those in the range.
 
-        What is no number, and so in no range, comes with the first one.
+        What is no number of 64 bits, and so in no range, comes with the first one.
         """
+        first = None if first is None or first < _LEAST else min(first, _MOST)
+        until = None if until is None or until > _MOST else max(until, _LEAST)
         self._script.values |= {"first": first, "until": until}
         picked = []
         for text in self._numbers:
