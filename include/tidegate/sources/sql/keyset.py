@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,7 +35,7 @@ class Key:
 class Slice:
     """Rows where all of *where* hold, in the order of *keys*; *unique*: no two compare equal.
 
-    *kind* says why no cursor reaches them: ``null`` or ``zero``.
+    *kind* says why no bound reaches them: ``null``, ``zero`` or ``future``.
     """
 
     where: tuple[Clause, ...]
@@ -58,35 +57,21 @@ class Keyset:
         self._name = name
 
     def pages(self, part: Slice, after: Sequence[Any] | None = None) -> Iterator[list[Row]]:
-        """All rows of *part* (behind the key values *after*), each once while nobody changes them.
-
-        Where the server cannot start an index scan from a row value, comparisons that are spelled
-        out would walk through all rows of one stamp for each page again. So a page whose first and
-        last row share leading keys is followed by one that holds these *fixed*.
-        """
+        """All rows of *part*, behind the key values *after*; each once while they stay."""
         last = list(after or ())
-        fixed = 0
-        statement = self._page(part, self._after(part.keys, last) if last else None, part.keys)
         while True:
-            rows = self._fetch(statement)
-            full = len(rows) == self._limit
+            rows = self._fetch(
+                self._page(part, self._after(part.keys, last) if last else None, part.keys)
+            )
             if rows:
                 yield rows
-                last = [rows[-1][key.place] for key in part.keys]
-            if full:
-                if not part.unique:
-                    yield from self._ties(part, rows, last)
-                    if not part.keys:
-                        return
-                fixed = self._shared(part, rows)
-                clause = self._after(part.keys[fixed:], last[fixed:])
-            elif fixed:
-                fixed -= 1
-                clause = part.keys[fixed].expression > self._dialect.bind(last[fixed])
-            else:
+            if len(rows) < self._limit:
                 return
-            same = self._equal(part.keys[:fixed], last[:fixed])
-            statement = self._page(part, sa.and_(*same, clause), part.keys[fixed:])
+            last = [rows[-1][key.place] for key in part.keys]
+            if not part.unique:
+                yield from self._ties(part, rows, last)
+            if not part.keys:
+                return
 
     def first(self, part: Slice) -> sa.Select[Any]:
         """The query of the first page."""
@@ -99,28 +84,24 @@ class Keyset:
         return statement.order_by(*(key.expression for key in keys)).limit(self._limit)
 
     def _after(self, keys: Sequence[Key], last: Sequence[Any]) -> Clause:
-        """Rows after *last*, in the form the server's planner can start an index scan from."""
+        """Rows after *last*, in the form the server's planner can start an index scan from.
+
+        ``(a, b) > (1, 2)``; or, where the planner would walk through the whole index for that,
+        one range for each key: ``a = 1 AND b > 2 OR a > 1``.
+        """
         bind = self._dialect.bind
         if self._dialect.row_values and len(keys) > 1:
             left = sa.tuple_(*(key.expression for key in keys))
             return left > sa.tuple_(*(bind(value) for value in last))
-        head = keys[0].expression
-        if len(keys) == 1:
-            return head > bind(last[0])
-        deeper = sa.and_(head == bind(last[0]), self._after(keys[1:], last[1:]))
-        return sa.and_(head >= bind(last[0]), sa.or_(head > bind(last[0]), deeper))
+        ranges = []
+        for place in reversed(range(len(keys))):
+            beyond = keys[place].expression > bind(last[place])
+            ranges.append(sa.and_(*self._equal(keys[:place], last[:place]), beyond))
+        return sa.or_(*ranges)
 
     def _equal(self, keys: Sequence[Key], values: Sequence[Any]) -> list[Clause]:
         bind = self._dialect.bind
         return [key.expression == bind(value) for key, value in zip(keys, values, strict=True)]
-
-    def _shared(self, part: Slice, rows: Sequence[Row]) -> int:
-        """How many leading keys the first and the last of *rows* have in common; never all."""
-        if self._dialect.row_values:
-            return 0
-        places = [key.place for key in part.keys[:-1]]
-        same = (rows[0][place] == rows[-1][place] for place in places)
-        return len(list(takewhile(bool, same)))
 
     def _ties(self, part: Slice, rows: Sequence[Row], last: Sequence[Any]) -> Iterator[list[Row]]:
         """Rows that compare equal to *last* and are not in *rows*."""

@@ -235,14 +235,14 @@ class SqlSource:
         after = position.from_json(kept["at"]) if kept and kept["by"] == order else None
         left = self._stream.future_rows
         keyset = self._keyset(min(left, self._stream.page_rows))
-        for rows in keyset.pages(part, after) if left else ():
+        for found in keyset.pages(part, after) if left else ():
+            rows = found[:left] if part.unique else found
             self._census["future"] += len(rows)
             left -= len(rows)
+            yield pages.build(rows)
             if left <= 0:
                 at = position.to_json([rows[-1][key.place] for key in part.keys])
                 self._future = {"by": order, "at": at}
-            yield pages.build(rows)
-            if left <= 0:
                 return
 
     def _require_cursors(self) -> None:
