@@ -59,6 +59,9 @@ class Fault:
                 servers.known[key] = self.server(key, servers.folder)
 
 
+COUNTS = ("lost", "duplicated", "stale", "backward")
+
+
 @dataclass
 class Outcome:
     """What became of one trial. *struck*: whether the fault happened at all."""
@@ -83,6 +86,12 @@ class Outcome:
     def clean(self) -> bool:
         """Whether nothing went wrong."""
         return not (self.lost or self.duplicated or self.stale or self.backward or self.other)
+
+    def __str__(self) -> str:
+        """Without the log."""
+        counts = {name: getattr(self, name) for name in COUNTS if getattr(self, name)}
+        words = "; ".join(self.other)[:1000]
+        return f"{self.fault} ({self.variant}) {self.source} → {self.store}: {counts} {words}"
 
     @property
     def again(self) -> str:

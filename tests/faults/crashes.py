@@ -38,7 +38,7 @@ def _crash(world: World, key: str) -> float | None:
         world.complain_unless(run.wait(), "ok", "retry", "skipped")
     else:
         world.complain_unless(run.wait(), "ok", "retry", "skipped")
-        world.complain_unless(world.once(), "retry")
+        world.complain_unless(world.once(), "retry", "skipped")
         server.revive()
     world.recover(run)
     return time.monotonic() - began if struck else None

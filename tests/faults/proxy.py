@@ -71,10 +71,9 @@ class Proxy:
             writer.close()
             return
         link = _Link(self, reader, writer, back, forth)
-        try:
+        with suppress(asyncio.CancelledError):
             await link.work()
-        finally:
-            link.close()
+        link.close()
 
 
 class _Link:

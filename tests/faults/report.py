@@ -15,7 +15,7 @@ from statistics import median
 import psycopg
 import pymysql
 
-from faults.campaign import FAULTS, Outcome
+from faults.campaign import COUNTS, FAULTS, Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = """\
@@ -67,7 +67,7 @@ def _row(title: str, store: str, some: list[Outcome]) -> str:
     counted = [one for one in some if one.struck or not one.clean]
     failed = sum(not one.clean for one in counted)
     sums = [sum(getattr(one, name) for one in some)
-            for name in ("lost", "duplicated", "stale", "backward")]  # fmt: skip
+            for name in COUNTS]  # fmt: skip
     sums.append(sum(len(one.other) for one in some))
     bound = f"{3 / len(counted):.1%}" if counted and not failed else f"{failed} failed"
     seconds = sorted(one.recovered for one in counted if one.struck) or [0.0]

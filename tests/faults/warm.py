@@ -29,7 +29,9 @@ _HEAVY = (
     "pandas", "psycopg", "pyarrow.compute", "pyarrow.dataset", "pyarrow.pandas_compat",
     "pyarrow.parquet", "pymysql", "sqlalchemy.dialects.mysql.pymysql",
     "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite",
-    "upath.implementations.local", "tidegate.clean.casting", "tidegate.sources.sql.reading",
+    "upath.implementations.local", "tidegate.clean.casting", "tidegate.clean.sheet",
+    "tidegate.replay", "tidegate.sources.sql.mysql", "tidegate.sources.sql.postgres",
+    "tidegate.sources.sql.reading", "tidegate.sources.sql.rowhash",
     "tidegate.store.store",
 )  # fmt: skip
 

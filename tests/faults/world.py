@@ -18,7 +18,7 @@ from faults.runs import End, Run, Warm
 from faults.writers import Writers
 from tidegate.connections import Endpoint
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 4.0
 RECOVERY_SECONDS = 60.0
 EXPECT = """\
     expect:
@@ -169,7 +169,7 @@ class World:
     def log(self) -> str:
         """What the runs wrote on stderr, its end."""
         with suppress(FileNotFoundError):
-            return (self.home / "log").read_text(errors="replace")[-4000:]
+            return (self.home / "log").read_text(errors="replace")[-20000:]
         return ""
 
 

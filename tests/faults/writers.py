@@ -20,6 +20,8 @@ import pymysql
 from faults.bare import Place
 
 DriverError = (pymysql.err.Error, psycopg.Error, OSError)
+MANY = 80
+"""Transactions after which an application slows down: a long trial is not a large one."""
 OLD_ROWS = 60
 """Rows that were there, an hour old, before the first run."""
 _LOG = "INSERT INTO item_log (id, rev, amount, gone) SELECT id, rev, amount, gone FROM item WHERE"
@@ -64,6 +66,8 @@ class Writers:
     def __init__(self, place: Place, seed: int, *, late: bool = True) -> None:
         self.place = place
         self.errors: list[str] = []
+        self.started = False
+        self.finished = 0
         self._seed = seed
         self._ids = itertools.count(1)
         self._stop = threading.Event()
@@ -90,6 +94,7 @@ class Writers:
 
     def start(self) -> None:
         """Let them work."""
+        self.started = True
         for thread in self._threads:
             thread.daemon = True
             thread.start()
@@ -100,6 +105,8 @@ class Writers:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+        if self.started and self.finished < len(self._threads):
+            raise RuntimeError(f"an application died: {self.errors[-3:]}")
 
     def wait(self, seconds: float) -> None:
         """Let them work that long."""
@@ -117,22 +124,22 @@ class Writers:
         """Do *work* again and again, over connections that may break."""
         chance = random.Random(self._seed * 2 + number)
         connection: Any = None
-        while not self._stop.is_set():
+        for done in itertools.count():
+            if self._stop.is_set():
+                break
             try:
                 if connection is None:
                     connection = self.place.connect()
                 with self._gates[number]:
                     work(connection.cursor(), chance)
-                self._stop.wait(chance.uniform(0.01, 0.05))
+                self._stop.wait(chance.uniform(0.01, 0.05) * (1 if done < MANY else 10))
             except DriverError as error:
                 self.errors.append(f"{type(error).__name__}: {error}")
-                with contextlib.suppress(*DriverError):
-                    connection.close()
+                _close(connection)
                 connection = None
                 self._stop.wait(0.05)
-        if connection is not None:
-            with contextlib.suppress(*DriverError):
-                connection.close()
+        self.finished += 1
+        _close(connection)
 
     def _steady(self, cursor: Any, chance: random.Random) -> None:
         cursor.execute("BEGIN")
@@ -163,6 +170,12 @@ class Writers:
                 else f"UPDATE item SET rev = rev + 1, amount = '0', gone = 1 WHERE id = {number}"
             )
         cursor.execute(f"{_LOG} id IN ({_list(some)})")
+
+
+def _close(connection: Any) -> None:
+    if connection is not None:
+        with contextlib.suppress(*DriverError):
+            connection.close()
 
 
 def _amount(chance: random.Random) -> str:
