@@ -438,8 +438,11 @@ def test_wider_whole_numbers_need_no_second_reading(strict: Shop) -> None:
     report = shop.run(lookback="0s")
     assert (report.pulled, report.inserted) == (1, 1)
     agrees(shop)
-    shop.execute("UPDATE orders SET n = 8", "ALTER TABLE orders MODIFY COLUMN n SMALLINT")
-    shop.run()
+    shop.execute(
+        "UPDATE orders SET n = 8, changed = UTC_TIMESTAMP(6)",
+        "ALTER TABLE orders MODIFY COLUMN n SMALLINT",
+    )
+    shop.run(lookback="0s")
     agrees(shop)
     with shop.job().store() as store:
         types = {one.column.name: (str(one.column.type), str(one.seen))
