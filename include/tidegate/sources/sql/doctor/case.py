@@ -47,6 +47,10 @@ class Server(ABC):
         """The SQL that makes the server stamp the cursor; empty when there is none."""
 
     @abstractmethod
+    def now(self) -> str:
+        """The SQL for the present time, as the cursor holds it."""
+
+    @abstractmethod
     def confused(self, name: str) -> tuple[str, bool] | None:
         """Why different texts are one key of column *name*; True when letters, not only blanks."""
 
@@ -78,8 +82,8 @@ class Server(ABC):
         """Rights of the user that reading does not need."""
         return []
 
-    def grant(self, right: str) -> str:
-        """The SQL that gives the user a right."""
+    def grant(self, right: str, user: str = "") -> str:
+        """The SQL that gives a right to *user*; by default to the one who asks."""
         raise NotImplementedError
 
 
@@ -189,6 +193,11 @@ class Case:
     def find(self, level: Level, code: str, what: str, todo: str) -> Finding:
         """A finding about this stream."""
         return Finding(level, f"{self.name}: {what}", code, todo)
+
+
+def statements(*texts: str) -> str:
+    """SQL below a text, to paste."""
+    return "".join(f"\n    {line}" for text in texts for line in text.splitlines())
 
 
 def counted(number: int, limit: int) -> str:

@@ -12,15 +12,12 @@ from typing_extensions import override
 
 from tidegate.errors import RefusedError
 from tidegate.sources import Finding
-from tidegate.sources.sql.doctor.case import Case, Server
+from tidegate.sources.sql.doctor.case import Case, Server, statements
 
 _HERE = "table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
 _COLUMN = (
-    "SELECT column_default, extra, generation_expression, datetime_precision"
+    "SELECT column_default, extra, generation_expression, datetime_precision, collation_name"
     f" FROM information_schema.columns WHERE {_HERE} AND column_name = :column"
-)
-_COLLATION = (
-    f"SELECT collation_name FROM information_schema.columns WHERE {_HERE} AND column_name = :column"
 )
 _TRIGGERS = (
     "SELECT event_manipulation, action_statement FROM information_schema.triggers"
@@ -38,6 +35,10 @@ _OPEN = (
     " FROM information_schema.innodb_trx t"
     " LEFT JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id"
     " WHERE t.trx_mysql_thread_id <> CONNECTION_ID() ORDER BY t.trx_started LIMIT 20"
+)
+_REPLICATION = (
+    "SELECT COUNT(*) FROM information_schema.processlist"
+    " WHERE user = 'system user' AND command <> 'Daemon'"
 )
 _GRANT = re.compile(r"GRANT (.+?) ON (.+?) TO .+?( WITH GRANT OPTION)?$")
 _HARMLESS = frozenset({
@@ -82,14 +83,24 @@ class MySQL(Server):
         )
 
     @override
+    def now(self) -> str:
+        zone = self.case.stream.time_zone
+        if self.case.cursor.declared.startswith("timestamp"):
+            return "CURRENT_TIMESTAMP(6)"
+        if zone == "UTC":
+            return "UTC_TIMESTAMP(6)"
+        return f"CONVERT_TZ(UTC_TIMESTAMP(6), '+00:00', '{zone}')"
+
+    @override
     def confused(self, name: str) -> tuple[str, bool] | None:
-        collation = self.case.ask(_COLLATION, **self.case.place, column=self.case.own(name))[0][0]
+        collation = self._facts(name)[4]
         if not collation or collation == "binary":
             return None
         why = f"{name!r} is compared by {collation}"
         if not re.search("_bin$|_cs$|_as_cs", collation):
             return why, True
-        return None if re.search("nopad|_0900_", collation) else (why, False)
+        fixed = self.case.plan.native(name).declared.startswith("char(")  # read without blanks
+        return None if fixed or re.search("nopad|_0900_", collation) else (why, False)
 
     @override
     def exact(self, name: str) -> str:
@@ -147,10 +158,11 @@ class MySQL(Server):
         return list(found)
 
     @override
-    def grant(self, right: str) -> str:
-        user, _, host = str(self.case.ask("SELECT CURRENT_USER()")[0][0]).rpartition("@")
+    def grant(self, right: str, user: str = "") -> str:
+        known = user or str(self.case.ask("SELECT CURRENT_USER()")[0][0])
+        name, _, host = known.rpartition("@")
         place = "*.*" if right == "PROCESS" else self.case.full
-        return f"GRANT {right} ON {place} TO '{user}'@'{host}';"
+        return f"GRANT {right} ON {place} TO '{name}'@'{host}';"
 
     @override
     def octets(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -158,7 +170,10 @@ class MySQL(Server):
 
     @cached_property
     def _column(self) -> Any:
-        return self.case.ask(_COLUMN, **self.case.place, column=self.case.cursor.own)[0]
+        return self._facts(self.case.cursor.name)
+
+    def _facts(self, name: str) -> Any:
+        return self.case.ask(_COLUMN, **self.case.place, column=self.case.own(name))[0]
 
     @property
     def _mariadb(self) -> bool:
@@ -174,7 +189,7 @@ def engine(case: Case) -> Iterator[Finding]:
                 "no-transactions",
                 f"the table's engine {name} knows no transactions: reading locks its writers out, "
                 "and half of a statement can be seen.",
-                f"ALTER TABLE {case.full} ENGINE=InnoDB;",
+                f"Use InnoDB:{statements(f'ALTER TABLE {case.full} ENGINE=InnoDB;')}",
             )
 
 
@@ -214,15 +229,9 @@ def dirty_reads(case: Case) -> Iterator[Finding]:
 
 def replica(case: Case) -> Iterator[Finding]:
     """On a replica, transactions of the primary cannot be seen."""
-    why = ""
-    if case.server.sees_all():
-        text = (
-            "SELECT COUNT(*) FROM information_schema.processlist"
-            " WHERE user = 'system user' AND command <> 'Daemon'"
-        )
-        why = "it runs a replication thread" if case.ask(text)[0][0] else ""
-    if not why and case.settings.get("read_only", "OFF").upper() not in {"OFF", "0"}:
-        why = "read_only is on"
+    why = "read_only is on" if case.settings.get("read_only", "OFF") not in {"OFF", "0"} else ""
+    if case.server.sees_all() and case.ask(_REPLICATION)[0][0]:
+        why = "it runs a replication thread"
     if why:
         yield case.find(
             "warning",

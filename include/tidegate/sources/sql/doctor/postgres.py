@@ -13,7 +13,7 @@ from sqlalchemy import event
 from typing_extensions import override
 
 from tidegate.sources import Finding
-from tidegate.sources.sql.doctor.case import Case, Server
+from tidegate.sources.sql.doctor.case import Case, Server, statements
 
 _OID = (
     "(SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
@@ -58,9 +58,10 @@ _PREPARED = (
 )
 _NOW = re.compile(r"now\(\)|current_timestamp|localtimestamp|_timestamp\(\)", re.IGNORECASE)
 _STAMP = """\
+ALTER TABLE {table} ALTER {column} SET DEFAULT {now};
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS
-  $$ BEGIN NEW.{column} := clock_timestamp(); RETURN NEW; END $$;
-CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table}
+  $$ BEGIN NEW.{column} := {now}; RETURN NEW; END $$;
+CREATE TRIGGER {function} BEFORE UPDATE ON {table}
   FOR EACH ROW EXECUTE FUNCTION {function}();"""
 
 
@@ -93,9 +94,15 @@ class PostgreSQL(Server):
             return ""
         name = f"stamp_{self.case.table.name}"[:60]
         return _STAMP.format(
-            function=self.case.q(name), trigger=self.case.q(name), table=self.case.full,
+            function=self.case.q(name), table=self.case.full, now=self.now(),
             column=self.case.column(self.case.cursor.name),
         )  # fmt: skip
+
+    @override
+    def now(self) -> str:
+        if self.case.cursor.type.name == "timestamp":
+            return "clock_timestamp()"
+        return f"clock_timestamp() AT TIME ZONE '{self.case.stream.time_zone}'"
 
     @override
     def confused(self, name: str) -> tuple[str, bool] | None:
@@ -106,7 +113,7 @@ class PostgreSQL(Server):
             return f"{name!r} is of type citext", True
         if exact is False:
             return f"{name!r} is compared by {collation}", True
-        return (f"{name!r} is of type char(n)", False) if kind == "bpchar" else None
+        return None
 
     @override
     def exact(self, name: str) -> str:
@@ -160,10 +167,10 @@ class PostgreSQL(Server):
         return [word for word, there in zip(words, found, strict=True) if there]
 
     @override
-    def grant(self, right: str) -> str:
-        user = self.case.q(str(self.case.ask("SELECT current_user")[0][0]))
+    def grant(self, right: str, user: str = "") -> str:
+        name = self.case.q(user or str(self.case.ask("SELECT current_user")[0][0]))
         place = "" if right.startswith("pg_") else f" ON {self.case.full}"
-        return f"GRANT {right}{place} TO {user};"
+        return f"GRANT {right}{place} TO {name};"
 
     @override
     def octets(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -202,7 +209,7 @@ def select(case: Case) -> Iterator[Finding]:
             "error",
             "no-select",
             f"the user {case.session.endpoint.user!r} may not read {some}.",
-            case.server.grant("SELECT"),
+            f"Grant it:{statements(case.server.grant('SELECT'))}",
         )
 
 

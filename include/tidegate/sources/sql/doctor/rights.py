@@ -8,7 +8,7 @@ from tidegate.sources import Apart, Finding
 from tidegate.sources.sql.bounds import server
 from tidegate.sources.sql.bounds.answer import Refusal
 from tidegate.sources.sql.bounds.stamping import stamping
-from tidegate.sources.sql.doctor.case import Case
+from tidegate.sources.sql.doctor.case import Case, statements
 
 _NEEDED = {"mysql": "PROCESS", "postgres": "pg_read_all_stats"}
 
@@ -25,7 +25,8 @@ def bound(case: Case) -> Iterator[Finding]:
     right, must = _NEEDED[case.kind], case.stream.bound == "computed"
     remedy = f"{found.remedy}; or set lookback: to more than the longest transaction."
     if not case.server.sees_all():
-        remedy = f"{right} shows sessions, and no row of any table: {case.server.grant(right)}"
+        grant = statements(case.server.grant(right))
+        remedy = f"Grant {right}, which shows sessions, and no row of any table:{grant}"
     yield case.find(
         "error" if must else "warning",
         "bound-guessed",
@@ -41,14 +42,15 @@ def excess(case: Case) -> Iterator[Finding]:
     found = case.server.excess()
     if not found:
         return
+    user = "tidegate@%" if case.kind == "mysql" else "tidegate"
     more = f" and {len(found) - 6} more" if len(found) > 6 else ""
     yield case.find(
         "warning",
         "too-many-rights",
         f"the user {case.session.endpoint.user!r} may do more than read: "
         f"{', '.join(found[:6])}{more}.",
-        f"Connect as a user of its own, with no more than {case.server.grant('SELECT')} "
-        f"{case.server.grant(_NEEDED[case.kind])}",
+        "Connect as a user of its own, with no more than this:"
+        + statements(*(case.server.grant(right, user) for right in ("SELECT", _NEEDED[case.kind]))),
     )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tidegate.fields import seconds
 from tidegate.sources import Finding
-from tidegate.sources.sql.doctor.case import Case, counted
+from tidegate.sources.sql.doctor.case import Case, counted, statements
 from tidegate.sources.sql.keyset import MOST_TIES
 from tidegate.sources.sql.moments import latest_local
 
@@ -145,16 +145,19 @@ def _unreached(case: Case, code: str, what: str, missing: int) -> Finding:
         "fail": "Such rows stop every run (null_cursor: fail).",
     }[policy]
     column = case.column(case.cursor.name)
-    now = {"mysql": "UTC_TIMESTAMP(6)", "postgres": "now()"}.get(case.kind, "datetime('now')")
     clauses = {"null-cursor": f"{column} IS NULL"}
     test = clauses.get(code, f"{column} = 0" if case.kind == "mysql" else f"{column} = '-infinity'")
-    statement = f"UPDATE {case.full} SET {column} = {now} WHERE {test};" if case.temporal else ""
+    statement = (
+        f"UPDATE {case.full} SET {column} = {case.server.now()} WHERE {test};"
+        if case.temporal
+        else ""
+    )
     return case.find(
         "error" if policy == "fail" else "warning",
         code,
         f"cursor: {case.cursor.name!r} {what} in {counted(missing, SAMPLE)}{share}. {effect}",
         "Give them a stamp, and forbid such values."
-        + (f" For example\n    {statement}" if statement else ""),
+        + (f" For example:{statements(statement)}" if statement else ""),
     )
 
 

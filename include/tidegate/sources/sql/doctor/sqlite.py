@@ -22,7 +22,7 @@ _COLLATION = (
 )
 _STAMP = """\
 CREATE TRIGGER {trigger} AFTER UPDATE ON {table} WHEN NEW.{column} = OLD.{column} BEGIN
-  UPDATE {table} SET {column} = strftime('%Y-%m-%d %H:%M:%f', 'now')
+  UPDATE {table} SET {column} = {now}
   WHERE rowid = NEW.rowid;
 END;"""
 
@@ -64,9 +64,13 @@ class SQLite(Server):
         if not self.case.temporal:
             return ""
         return _STAMP.format(
-            trigger=self.case.q(f"stamp_{self._table}"), table=self.case.full,
+            trigger=self.case.q(f"stamp_{self._table}"), table=self.case.full, now=self.now(),
             column=self.case.column(self.case.cursor.name),
         )  # fmt: skip
+
+    @override
+    def now(self) -> str:
+        return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
     @override
     def confused(self, name: str) -> tuple[str, bool] | None:
@@ -77,11 +81,11 @@ class SQLite(Server):
 
     @override
     def exact(self, name: str) -> str:
-        return f"declare {self.case.column(name)} without COLLATE."
+        return f"-- declare {self.case.column(name)} without COLLATE"
 
     @override
     def mandatory(self, name: str) -> str:
-        return f"declare {self.case.column(name)} as NOT NULL."
+        return f"-- declare {self.case.column(name)} as NOT NULL"
 
     @override
     def rows(self) -> int | None:

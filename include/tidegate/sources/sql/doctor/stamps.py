@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tidegate.sources import Finding
-from tidegate.sources.sql.doctor.case import Case
+from tidegate.sources.sql.doctor.case import Case, statements
 
 APART = 1.0
 """Seconds between two clocks that are worth a word."""
@@ -53,7 +53,7 @@ def stamped(case: Case) -> Iterator[Finding]:
         f"{' or '.join(missing)}. A write that forgets the stamp is not seen; one that takes it "
         "from another clock may come too late.",
         "Have the server stamp it; or set lookback: to more than a stamp is ever late, and let "
-        f"verify: find what it missed.{_indented(case.server.stamping())}",
+        f"verify: find what it missed.{statements(case.server.stamping())}",
     )
 
 
@@ -113,10 +113,6 @@ def clock(case: Case) -> Iterator[Finding]:
 
 def _is_key(case: Case) -> bool:
     return case.stream.primary_key == (case.cursor.name,)
-
-
-def _indented(statement: str) -> str:
-    return "".join(f"\n    {line}" for line in statement.splitlines())
 
 
 def _has_summer_time(name: str) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from tidegate.sources import Finding
-from tidegate.sources.sql.doctor.case import Case
+from tidegate.sources.sql.doctor.case import Case, statements
 
 
 def index(case: Case) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def index(case: Case) -> Iterator[Finding]:
         "error" if refused else "warning",
         "no-index",
         f"no index begins with the cursor {cursor!r}, so each run would read the whole table.",
-        f"Run this on the source{choice}.\n    {_statement(case)};",
+        f"Run this on the source{choice}.{_index(case, cursor, *case.stream.primary_key)}",
     )
 
 
@@ -43,8 +43,7 @@ def window_index(case: Case) -> Iterator[Finding]:
             "window-no-index",
             f"backfill.by: no index begins with {by!r}; each window of a backfill reads the whole "
             "table.",
-            f"CREATE INDEX {case.q(_index_name(case.table.name, by))} ON {case.full} "
-            f"({case.column(by)});",
+            f"Create one:{_index(case, by)}",
         )
 
 
@@ -53,15 +52,13 @@ def unique_key(case: Case) -> Iterator[Finding]:
     if case.table.view or case.table.identifies(case.stream.primary_key):
         return
     key = ", ".join(case.stream.primary_key)
-    listed = ", ".join(case.column(name) for name in case.stream.primary_key)
     yield case.find(
         "warning",
         "no-unique-key",
         f"primary_key: the database does not keep ({key}) unique. Rows with equal keys replace "
         "each other in the store.",
-        "Name the table's real key, or have it kept unique: "
-        f"CREATE UNIQUE INDEX {case.q(_index_name(case.table.name, 'key'))} ON {case.full} "
-        f"({listed});",
+        "Name the table's real key, or have it kept unique:"
+        + _index(case, *case.stream.primary_key, unique="UNIQUE "),
     )
 
 
@@ -75,7 +72,7 @@ def nullable_key(case: Case) -> Iterator[Finding]:
         "key-nullable",
         f"primary_key: {', '.join(map(repr, names))} may be NULL. A row whose key is NULL is "
         "held in quarantine.",
-        "Forbid NULL on the source: " + " ".join(map(case.server.mandatory, names)),
+        "Forbid NULL on the source:" + statements(*map(case.server.mandatory, names)),
     )
 
 
@@ -108,15 +105,16 @@ def confused_key(case: Case) -> Iterator[Finding]:
             "key-collation" if letters else "key-padding",
             f"primary_key: {why}, so {pair} are one key in {name!r}, but two in the store. A key "
             "that is rewritten so leaves its old row behind.",
-            "Never rewrite keys that way, or compare exactly: " + case.server.exact(name),
+            "Never rewrite keys that way, or compare exactly:"
+            + statements(case.server.exact(name)),
         )
 
 
-def _statement(case: Case) -> str:
-    columns = dict.fromkeys([case.stream.cursor, *case.stream.primary_key])
+def _index(case: Case, *names: str, unique: str = "") -> str:
+    columns = list(dict.fromkeys(names))
     listed = ", ".join(case.column(column) for column in columns)
-    name = case.q(_index_name(case.table.name, case.stream.cursor))
-    return f"CREATE INDEX {name} ON {case.full} ({listed})"
+    name = case.q(_index_name(case.table.name, columns[0]))
+    return statements(f"CREATE {unique}INDEX {name} ON {case.full} ({listed});")
 
 
 def _index_name(table: str, column: str) -> str:
