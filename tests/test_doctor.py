@@ -161,6 +161,15 @@ def test_a_first_run_is_refused_in_the_words_of_what_failed(shop: Shop) -> None:
         preflight.admit(todo)
 
 
+@pytest.mark.parametrize("name", ["doctor", "verify"])
+def test_no_stream_can_take_the_place_of_a_source_s_own_dag(shop: Shop, name: str) -> None:
+    file = shop.folder / "shop.yaml"
+    file.write_text(FILE.replace("  lines:", f"  {name}:"), encoding="utf-8")
+    code, out = shop("check")
+    assert code == 2
+    assert f"'{name}' cannot be the name of a stream: each source has a DAG of that name" in out
+
+
 def test_the_document_has_a_line_for_each_code_and_no_other() -> None:
     told = {
         match[1]: match[2]

@@ -25,6 +25,8 @@ _NAME_RULE = (
     "Use lower-case letters, digits and single underscores, beginning with a letter, "
     "at most 40 characters"
 )
+_TAKEN = {"doctor", "verify"}
+"""A source's own DAGs: shop.doctor, shop.verify."""
 _IN_SOURCE = {
     "name": "A source is called as its file.",
     **dict.fromkeys(Settings.model_fields, "Write it under 'defaults:' or under a stream."),
@@ -190,6 +192,11 @@ class _File:
         if not _is_name(name):
             text = f"{show(name)} cannot be the name of a stream. {_NAME_RULE}"
             mistakes.append(Mistake(where, f"{text}{_proposal(name)}."))
+        if name in _TAKEN:
+            text = (
+                f"{show(name)} cannot be the name of a stream: each source has a DAG of that name"
+            )
+            mistakes.append(Mistake(where, f"{text}. Call it otherwise, for example {name}_rows."))
         data = {**defaults, **value} if isinstance(value, dict) else value
         stream, wrong = validated(Stream, data, where, _IN_STREAM)
         mistakes += wrong
