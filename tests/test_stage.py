@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from tidegate import stage
-from tidegate.errors import MismatchError
+from tidegate.errors import MismatchError, UnavailableError
 from tidegate.model import Check, Increment, Mode, Request, Watermark, Window
 
 DAY = 86_400
@@ -234,3 +234,16 @@ def test_staging_is_under_the_home_folder_unless_told_otherwise(
     done: Any = staged()
     assert stage.load_manifest(done.where) == done
     assert list((tmp_path / "near" / "stage").iterdir())
+
+
+def test_a_disk_without_room_says_so_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_STAGE", "/dev/full/stage")
+    with pytest.raises(UnavailableError, match=r"cannot be written: Not a directory\. Make room"):
+        stage.Writer(stage.folder(REQUEST, "pull"))
+    monkeypatch.setenv("TIDEGATE_STAGE", str(tmp_path))
+    writer = stage.Writer(stage.folder(REQUEST, "pull"))
+    (Path(writer.where) / "page-00000.parquet").symlink_to("/dev/full")
+    with pytest.raises(UnavailableError, match="No space left on device"):
+        writer.write(page("1"))

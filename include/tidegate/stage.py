@@ -12,12 +12,13 @@ import io
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tidegate import settings
-from tidegate.errors import MismatchError
+from tidegate.errors import MismatchError, UnavailableError
 from tidegate.model import (
     Check,
     Increment,
@@ -65,7 +66,8 @@ class Writer:
         self.rows = 0
         self.held = 0
         self._folder = path(where)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with _writing(where):
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, table: pa.Table) -> StagedPage:
         """Stage *table* as the next page."""
@@ -88,7 +90,8 @@ class Writer:
         buffer = io.BytesIO()
         parquet.write_table(table, buffer, compression="lz4", use_dictionary=False)
         data = buffer.getvalue()
-        (self._folder / name).write_bytes(data)
+        with _writing(self.where):
+            (self._folder / name).write_bytes(data)
         return StagedPage(name, table.num_rows, _digest(data))
 
     def close(self, increment: Increment) -> Increment:
@@ -97,8 +100,21 @@ class Writer:
             increment, where=self.where, pages=tuple(self.pages), rows=self.rows, held=self.held
         )
         text = json.dumps(asdict(done), ensure_ascii=False, indent=1)
-        (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+        with _writing(self.where):
+            (self._folder / MANIFEST).write_text(text, encoding="utf-8")
         return done
+
+
+@contextmanager
+def _writing(where: str) -> Iterator[None]:
+    """A full or absent disk may be another one soon."""
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(
+            f"{where}: cannot be written: {error.strerror or error}. Make room there, or let "
+            "TIDEGATE_STAGE name another place."
+        ) from error
 
 
 def pages(increment: Increment, columns: list[str] | None = None) -> Iterator[pa.Table]:
