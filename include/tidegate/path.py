@@ -217,6 +217,7 @@ def clean(job: Job, increment: Increment) -> Increment:
     writer = stage.Writer(stage.folder(increment.request, "clean"))
     with _holding(job, increment), job.store() as store:
         for page in stage.pages(increment):
+            store.renew(increment.request.stream, increment.fence)
             done = cleaning.apply(page, columns, steps, store.lookup)
             writer.write(done.table)
             touched = [
@@ -278,8 +279,13 @@ def _forget(job: Job, increment: Increment) -> None:
 
 
 def run(job: Job, request: Request) -> Report:
-    """The whole path in one process."""
-    increment = pull(job, request)
-    if increment.empty and request.mode is not Mode.WINDOW:
-        return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
-    return load(job, validate(job, clean(job, increment)))
+    """The whole path in one process; whatever ends it frees the lease: nobody tries it again."""
+    try:
+        increment = pull(job, request)
+        if increment.empty and request.mode is not Mode.WINDOW:
+            return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
+        return load(job, validate(job, clean(job, increment)))
+    except UnavailableError:
+        with suppress(TidegateError), job.store() as store:
+            store.abandon(request.stream, request.run_id)
+        raise

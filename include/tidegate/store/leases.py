@@ -70,6 +70,11 @@ class Leases:
         with self._engine.begin() as connection:
             connection.execute(sa.text(_RELEASE), {"stream": stream, "fence": fence})
 
+    def abandon(self, stream: str, owner: str) -> None:
+        """Give back what the run *owner* has: nobody will try it again."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.text(_ABANDON), {"stream": stream, "owner": owner})
+
 
 def hold(connection: Connection, stream: str, fence: int) -> None:
     """Renew the lease in this transaction, and let nobody take it over until the transaction ends.
@@ -132,3 +137,6 @@ RETURNING fence
 """
 _HOLD = "UPDATE tidegate_stream SET lease_until = :until WHERE name = :stream AND fence = :fence"
 _RELEASE = "UPDATE tidegate_stream SET lease_until = NULL WHERE name = :stream AND fence = :fence"
+_ABANDON = (
+    "UPDATE tidegate_stream SET lease_until = NULL WHERE name = :stream AND lease_owner = :owner"
+)

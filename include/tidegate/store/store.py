@@ -94,6 +94,11 @@ class Store(Library, Questions, Verifying):
         with engines.translated(self.endpoint):
             self._leases.release(stream, fence)
 
+    def abandon(self, stream: str, owner: str) -> None:
+        """Give back the lease that the run *owner* has: nobody will try it again."""
+        with engines.translated(self.endpoint):
+            self._leases.abandon(stream, owner)
+
     def shared(self, server: str) -> tuple[int, Json]:
         """As :meth:`tidegate.sources.Shared.shared`."""
         with self._reading() as connection:
