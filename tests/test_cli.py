@@ -15,9 +15,12 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from services import Server
-from tidegate import cli, path
-from tidegate.job import Job
+from tidegate import cli, faults, path
+from tidegate.cli.words import OVERTAKEN
+from tidegate.connections import from_environment
+from tidegate.job import Job, store_endpoint
 from tidegate.model import Request
+from tidegate.store import open_store
 
 FILE = """\
 connection: some_shop
@@ -115,6 +118,37 @@ def test_run_says_what_became_of_every_row(shell: Shell) -> None:
     assert (report["pulled"], report["unchanged"], report["quarantined"]) == (3, 2, 1)
     assert report["mode"] == "increment"
     assert report["stream"] == "shop.orders"
+
+
+def test_a_run_that_another_one_does_is_skipped_and_says_so(shell: Shell) -> None:
+    with open_store(store_endpoint(from_environment)) as store:
+        store.lease("shop.orders", "scheduled")
+        code, out, err = shell("run", "shop.orders")
+        assert (code, out) == (OVERTAKEN, "")
+        assert err.startswith("tidegate: shop.orders: is being run by scheduled since 20")
+        assert err.endswith("This run is skipped: that one, or the next, reads what is new.\n")
+        store.abandon("shop.orders", "scheduled")
+    assert shell("run", "shop.orders")[0] == 0
+
+
+def test_a_run_that_fails_in_whatever_way_does_not_keep_the_stream(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(faults.VARIABLE, "pull.page:fail")
+    with pytest.raises(OSError, match="asked for a failure"):
+        shell("run", "shop.orders")
+    monkeypatch.delenv(faults.VARIABLE)
+    assert shell("run", "shop.orders")[0] == 0
+
+
+def test_status_says_how_far_it_is_safe_and_who_runs(shell: Shell) -> None:
+    shell("run", "shop.orders")
+    with open_store(store_endpoint(from_environment)) as store:
+        store.lease("shop.orders", "night")
+    out = shell("status", "shop.orders")[1]
+    assert "shop.orders: bound: " in out
+    assert "shop.orders: run night has the lease, to 20" in out
+    assert "1/1" in out
 
 
 def test_run_reads_a_window_or_everything(shell: Shell) -> None:

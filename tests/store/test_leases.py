@@ -106,6 +106,15 @@ def test_a_run_that_lives_keeps_the_lease(desk: Desk, monkeypatch: pytest.Monkey
         desk.store.lease(desk.name, "other")
 
 
+def test_who_gives_up_gives_back_no_lease_but_its_own(desk: Desk) -> None:
+    desk.store.lease(desk.name, "run")
+    desk.store.abandon(desk.name, "other")
+    with pytest.raises(BusyError):
+        desk.store.lease(desk.name, "other")
+    desk.store.abandon(desk.name, "run")
+    desk.store.lease(desk.name, "other")
+
+
 def test_windows_need_no_lease(desk: Desk) -> None:
     desk.store.lease(desk.name, "sync")
     assert desk.load([row(1)], mode=Mode.WINDOW).inserted == 1

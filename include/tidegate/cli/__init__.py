@@ -1,7 +1,7 @@
 """The same path from a shell, without Airflow: ``tidegate check | run | status | show …``.
 
 Exit codes: 0 done · 1 the rows, the source or the store said no · 2 wrong usage or pipeline file ·
-3 the other side did not answer, try again · 4 another run was faster, nothing was kept.
+3 the other side did not answer, try again · 4 skipped: another run does the same, or did.
 """
 
 from __future__ import annotations
