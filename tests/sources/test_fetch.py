@@ -170,12 +170,13 @@ def test_composite_keys_are_found(
 
 @pytest.mark.parametrize("declared", ["string", "decimal(30,0)", "bytes", "timestamp"])
 def test_a_key_of_another_declared_type_is_found(mariadb: Server, declared: str) -> None:
-    kind, values = {
+    kinds: dict[str, tuple[str, list[Any]]] = {
         "string": ("BIGINT", [BIG, BIG + 1]),
         "decimal(30,0)": ("VARCHAR(30)", ["007", "8"]),
         "bytes": ("VARCHAR(30)", ["a", "ö"]),
         "timestamp": ("DATETIME", ["2024-03-31 12:00:00", "2024-01-01 12:00:00"]),
-    }[declared]
+    }
+    kind, values = kinds[declared]
     endpoint, table = shop(mariadb, f"id {kind} PRIMARY KEY", [{"id": value} for value in values])
     spec = stream(table=table, types={"id": declared}, time_zone="Europe/Berlin")
     rows = pull(endpoint, spec)

@@ -19,4 +19,5 @@ From the source inwards::
     catalogue  tables, columns, indexes, and what a stream misses there
     session    one read-only connection; its driver's errors end here
     dialect    what differs between servers: mysql, postgres, sqlite
+    loaders    PostgreSQL's values that Python has no words for
 """

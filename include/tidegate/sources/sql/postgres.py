@@ -25,6 +25,7 @@ from tidegate.sources.sql.dialect import (
     split,
 )
 from tidegate.sources.sql.fitting import Unread
+from tidegate.sources.sql.loaders import guard
 from tidegate.types import ColumnType
 
 _TYPES = {
@@ -120,7 +121,7 @@ class PostgreSQL(Dialect):
     @override
     def prepare(self, connection: sa.Connection, timeout: float) -> None:
         """Values outside Python's calendar come as ``Unread`` instead of ending the read."""
-        _guard(_driver(connection), _GUARDED)
+        guard(_driver(connection), _GUARDED)
 
     @override
     def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
@@ -198,7 +199,7 @@ class PostgreSQL(Dialect):
     def lenient(self, connection: sa.Connection) -> bool:
         """A database of encoding SQL_ASCII may hold any octets: fetch them as they are."""
         _driver(connection).execute("SET client_encoding TO 'SQL_ASCII'")
-        _guard(_driver(connection), _WORDS)
+        guard(_driver(connection), _WORDS)
         return True
 
     @override
@@ -281,32 +282,3 @@ def _index(parts: list[Any]) -> Index:
 
 def _driver(connection: sa.Connection) -> Any:
     return connection.connection.driver_connection
-
-
-def _guard(driver: Any, types: tuple[str, ...]) -> None:
-    """Wrap the loaders of *types* on this connection: what they cannot read becomes ``Unread``."""
-    from psycopg import DataError
-    from psycopg.adapt import Loader
-    from psycopg.pq import Format
-
-    def guarded(inner: Any) -> type[Loader]:
-        class Guarded(Loader):
-            def __init__(self, oid: int, context: Any = None) -> None:
-                super().__init__(oid, context)
-                self._load = inner(oid, context).load
-
-            def load(self, data: Any) -> Any:
-                try:
-                    value = self._load(data)
-                    return value.decode() if isinstance(value, bytes) else value
-                except UnicodeDecodeError:
-                    return Unread(bytes(data), "not UTF-8")
-                except (DataError, ValueError, OverflowError):
-                    text = bytes(data).decode()
-                    return Unread(text, "infinity" if "infinity" in text else "out of range")
-
-        return Guarded
-
-    for name in types:
-        oid = driver.adapters.types[name].oid
-        driver.adapters.register_loader(oid, guarded(driver.adapters.get_loader(oid, Format.TEXT)))
