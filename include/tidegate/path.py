@@ -285,7 +285,7 @@ def run(job: Job, request: Request) -> Report:
         if increment.empty and request.mode is not Mode.WINDOW:
             return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
         return load(job, validate(job, clean(job, increment)))
-    except UnavailableError:
+    except BaseException:
         with suppress(TidegateError), job.store() as store:
             store.abandon(request.stream, request.run_id)
         raise
