@@ -143,10 +143,11 @@ MUTANTS = (
                 "store/loading.py",
                 "            with connection.execution_options(reads=False).begin() as "
                 "transaction:\n",
-                "            with self.engine.begin() as apart:\n"
-                "                _advance(apart, todo.increment, part)\n"
-                "            number = todo.increment.generation + 1\n"
-                "            todo = replace(todo, increment=replace(todo.increment, "
+                "            if part.last and todo.increment.request.mode.advances:\n"
+                "                with self.engine.begin() as apart:\n"
+                "                    ledger.advance(apart, todo.increment)\n"
+                "                number = todo.increment.generation + 1\n"
+                "                todo = replace(todo, increment=replace(todo.increment, "
                 "generation=number))\n"
                 "            with connection.execution_options(reads=False).begin() as "
                 "transaction:\n",
@@ -198,7 +199,7 @@ MUTANTS = (
             Patch(
                 "path.py",
                 "    if watermark is None or seen.floor is None:\n        return watermark\n",
-                "    if watermark is not None:\n        return seen.high or watermark\n",
+                "    if True:\n        return watermark and (seen.high or watermark)\n",
             ),
         ),
         (f"{RULES}rows_between_the_old_watermark_and_the_new_one_are_read",),
@@ -210,7 +211,7 @@ MUTANTS = (
             Patch(
                 "path.py",
                 "    if watermark is None or seen.floor is None:\n        return watermark\n",
-                "    if watermark is not None:\n        return watermark\n",
+                "    if True:\n        return watermark\n",
             ),
         ),
         (f"{RULES}a_clock_that_was_set_back_hides_no_row",),

@@ -24,7 +24,7 @@ from faults.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "docs" / "mutants.md"
-SECONDS = 600
+SECONDS = 1800
 ASSERTED = ("AssertionError", "assert ", "Failed: ", "ExceptionGroup: ")
 """How a failure begins that a test's own judgement made."""
 
@@ -86,9 +86,12 @@ def run(include: Path, tests: Sequence[str], folder: Path) -> list[Outcome]:
         "-o", f"pythonpath={include} tests", *tests,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(include), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return [Outcome("pytest", "broken", f"no end within {SECONDS} s")]
     if not report.exists():
         return [Outcome("pytest", "broken", done.stdout[-2000:] + done.stderr[-2000:])]
     return [_outcome(case) for case in ET.parse(report).getroot().iter("testcase")]  # noqa: S314

@@ -94,14 +94,14 @@ def test_a_crash_before_the_commit_leaves_rows_and_watermark(
         before = store.state("shop.orders").watermark
     shop.insert(*({"id": n, "changed": n} for n in range(11, 21)))
     at(monkeypatch, "load.before_commit", crash)
-    request = shop.request()
-    staged = path.validate(shop.job(), path.clean(shop.job(), path.pull(shop.job(), request)))
+    request, job = shop.request(), shop.job(page_rows=100)
+    staged = path.validate(job, path.clean(job, path.pull(job, request)))
     with pytest.raises(Crash):
-        path.load(shop.job(), staged)
+        path.load(job, staged)
     with shop.job().store() as store:
         assert store.state("shop.orders").watermark == before
     assert keys(shop) == [*range(1, 11)]
-    path.run(shop.job(), request)
+    path.run(job, request)
     assert keys(shop) == [*range(1, 21)]
 
 
@@ -212,5 +212,5 @@ def test_a_row_that_returns_while_deletions_are_sought_stays(
         "verify.chunk",
         lambda: shop.insert({"id": 4, "changed": 4, "day": "2026-02-01"}),
     )
-    verify(shop.job())
+    verify(shop.job(page_rows=100), allow_deletes=10)
     assert shop.stored("id", "shop__orders", "WHERE NOT _deleted ORDER BY 1") == [*range(1, 11)]
