@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tidegate.sources.sql.bounds import samples
 from tidegate.sources.sql.bounds.barrier import CAP, Barrier, Look, advance, safe_moment
 from tidegate.sources.sql.bounds.clocks import Clock
+from tidegate.sources.sql.bounds.drain import began
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -233,6 +234,12 @@ def test_both_clocks_of_one_machine_may_be_set_back_and_it_is_seen() -> None:
     before = Clock(at(0), "a", (0, 0), (1e9, 1e9))
     after = Clock(at(60 - 90), "a", (60, 60), (1e9 - 30, 1e9 - 30))
     assert after.set_back(before) >= timedelta(seconds=89)
+
+
+@pytest.mark.parametrize("uptime", [-60, 2**64 - 60, 2**32 * 10**9])
+def test_a_clock_that_was_set_back_past_the_servers_start_says_nothing_of_it(uptime: int) -> None:
+    assert began(T0, uptime) is None
+    assert began(T0, 60) == at(-62)
 
 
 def test_another_machine_goes_by_the_time_of_day() -> None:

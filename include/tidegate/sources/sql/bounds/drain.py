@@ -42,6 +42,7 @@ _TRANSACTIONS = (
     "SELECT trx_mysql_thread_id, CAST(UNIX_TIMESTAMP(trx_started) AS SIGNED)"
     " FROM information_schema.innodb_trx"
 )
+_AGES = 100 * 366 * 86_400
 LOOK_SECONDS = 10
 _REFRESH = 0.13
 _TRIES = 4
@@ -100,7 +101,7 @@ def _look(session: Session, name: str, kept: Json) -> Answer | Refusal:
                 )
             connection.exec_driver_sql("SET time_zone = 'SYSTEM'")  # as in the lists
             clock = Clock.read(lambda: _clock(connection))
-            started = clock.server - timedelta(seconds=int(_pairs(connection, _UPTIME)["Uptime"]))
+            started = began(clock.server, int(_pairs(connection, _UPTIME)["Uptime"]))
             lists = _lists(connection, facts)
     finally:
         engine.dispose()
@@ -110,7 +111,17 @@ def _look(session: Session, name: str, kept: Json) -> Answer | Refusal:
         )
     if lists.transactions is None:
         return Answer(held(clock, _STALE), kept)
-    return _advance(clock, started - timedelta(seconds=2), lists, kept)
+    return _advance(clock, started, lists, kept)
+
+
+def began(now: datetime, uptime: int) -> datetime | None:
+    """No statement on the server is older; None when its clock was set back past its start.
+
+    *uptime* is by that clock, too: it is below zero then, and some servers write that without sign.
+    """
+    if not 0 <= uptime < _AGES:
+        return None
+    return now - timedelta(seconds=uptime + 2)
 
 
 def _lists(connection: sa.Connection, facts: Facts) -> _Lists:
@@ -128,13 +139,13 @@ def _lists(connection: sa.Connection, facts: Facts) -> _Lists:
     return _Lists(own, list(sessions), None)
 
 
-def _advance(clock: Clock, started: datetime, lists: _Lists, kept: Json) -> Answer:
+def _advance(clock: Clock, started: datetime | None, lists: _Lists, kept: Json) -> Answer:
     """The barriers after this look. What was before a restart, or before a step, counts no more.
 
     All statements began after the server did: its start is the barrier to begin with.
     """
     transactions = lists.transactions or []
-    barriers = [Barrier(started, {})]
+    barriers = [Barrier(started, {})] if started else []
     if kept and Clock.from_json(kept["clock"]).stepped(clock):
         barriers = []
     elif kept and kept["own"] < lists.own:
