@@ -115,6 +115,8 @@ def test_a_lost_connection_is_unavailable(mariadb: Server) -> None:
         mariadb.execute(shop, f"KILL {me}")
         with pytest.raises(UnavailableError, match="does not answer"):
             next(pages)
+        with pytest.raises(UnavailableError, match="was lost meanwhile"):
+            source.count()
 
 
 REMOTE = Endpoint("shop", "mysql", "db.example.com", 3306, "etl", "secret", "shop")

@@ -9,10 +9,15 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    NoSuchModuleError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, DataError, TidegateError
+from tidegate.errors import ConfigError, DataError, TidegateError, UnavailableError
 from tidegate.sources.sql.dialect import Dialect, UndecodableError, dialect_of
 
 Row = Sequence[Any]
@@ -105,6 +110,9 @@ class Session:
             raise ConfigError(f"{self.endpoint.name}: {error}") from None
         except DBAPIError as error:
             raise self.dialect.translate(error.orig or error, self.endpoint) from None
+        except PendingRollbackError:  # an earlier statement lost the connection
+            where = place(self.endpoint, self.dialect.title)
+            raise UnavailableError(f"{self.endpoint.name}: {where} was lost meanwhile.") from None
         except (sqlite3.Error, OSError) as error:
             raise self.dialect.translate(error, self.endpoint) from None
 
