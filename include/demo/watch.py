@@ -17,7 +17,7 @@ from demo.shop import TABLES, connect
 if TYPE_CHECKING:
     from tidegate.compare import Comparison
     from tidegate.connections import Endpoint
-    from tidegate.store.store import StreamStatus
+    from tidegate.store.status import StreamStatus
 
 HEAD = ("stream", "in source", "in store", "quarantined", "watermark (UTC)", "fresh")
 
