@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RESUMED = timedelta(days=7)
 """A verification that began longer ago is not gone on with."""
-REST = 1.0
+REST = 3.0
 """Between two parts the source is left alone for so many times what the last one took there."""
 
 
