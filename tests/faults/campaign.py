@@ -56,7 +56,8 @@ class Fault:
         """
         for key in self.keys(source, store):
             if key not in servers.known:
-                servers.known[key] = self.server(key, servers.folder)
+                start = self.server if " " in key else started
+                servers.known[key] = start(key, servers.folder)
 
 
 COUNTS = ("lost", "duplicated", "stale", "backward")
