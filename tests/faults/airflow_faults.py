@@ -59,7 +59,7 @@ streams:
         - {type: Item, key: id, attributes: [rev, amount]}
 """
 UNDER_WAY = {None, "scheduled", "queued", "running", "restarting", "up_for_retry"}
-SAYS_SO = ("FencedError", "OvertakenError", "took over", "taken over", "another run")
+SAYS_SO = ("FencedError", "OvertakenError", "BusyError", "took it over", "another run moved")
 """Words in a task's log of one that came too late."""
 
 
@@ -179,6 +179,14 @@ class Plant:
             with contextlib.suppress(OSError):
                 return {**found, "parent": parent(found["pid"])}
 
+    def holder(self) -> dict[str, Any]:
+        """The same, of a run that has the stream's lease."""
+        while True:
+            of = self.victim()
+            query = "SELECT lease_owner FROM tidegate_stream WHERE lease_until IS NOT NULL"
+            if alive(of["pid"]) and (of["dag_run_id"],) in place_of(self.store).rows(query):
+                return of
+
     def _running(self) -> dict[str, Any] | None:
         found = self.ask(self.airflow.running) or []
         wanted = [one for one in found if one["pid"] and one["task_id"] in TASKS]
@@ -288,7 +296,7 @@ def kill_server(name: str) -> Callable[[Plant, Trial], str]:
 def stop_supervisor(plant: Plant, trial: Trial) -> str:
     """Task and supervisor stop until another attempt runs; then the task goes on beside it."""
     while True:
-        of = plant.victim()
+        of = plant.holder()
         send(of["parent"], signal.SIGSTOP)
         send(of["pid"], signal.SIGSTOP)
         if alive(of["pid"]):
@@ -303,7 +311,7 @@ def stop_supervisor(plant: Plant, trial: Trial) -> str:
 def stop_task(plant: Plant, trial: Trial) -> str:
     """The task stops beyond its lease, another program runs the stream, the task goes on."""
     while True:
-        of = plant.victim()
+        of = plant.holder()
         send(of["pid"], signal.SIGSTOP)
         if alive(of["pid"]) and plant.attempt(of).get("state") == "running":
             break

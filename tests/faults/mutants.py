@@ -21,16 +21,19 @@ class Patch:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A build *without* a safeguard; each of *tests* must fail on it."""
+    """A build *without* a safeguard; each of *tests* must fail on it, and say *because*."""
 
     name: str
     without: str
     patches: tuple[Patch, ...]
     tests: tuple[str, ...]
+    because: str = ""
 
 
 LOADING = "tests/store/test_loading.py::test_"
 LEASES = "tests/store/test_leases.py::test_"
+LOST = "== set()"
+"""How a scenario of late commits says that the product lost a row."""
 BOUNDS = "tests/sources/test_bounds.py::test_"
 RULES = "tests/faults/test_safeguards.py::test_"
 DRIFT = "tests/test_drift.py::test_"
@@ -227,6 +230,7 @@ MUTANTS = (
             ),
         ),
         (late("out_of_order"), late("prepared_xa")),
+        because=LOST,
     ),
     Mutant(
         "bound-is-the-newest-row",
@@ -248,6 +252,7 @@ MUTANTS = (
             ),
         ),
         (late("out_of_order"), late("slow_statement")),
+        because=LOST,
     ),
     Mutant(
         "no-canary",
@@ -260,6 +265,7 @@ MUTANTS = (
             ),
         ),
         (late("stale_list"),),
+        because=LOST,
     ),
     Mutant(
         "no-process-list",
@@ -273,6 +279,7 @@ MUTANTS = (
             ),
         ),
         (late("slow_statement"), late("slow_function")),
+        because=LOST,
     ),
     Mutant(
         "no-open-transactions",
@@ -286,6 +293,7 @@ MUTANTS = (
             ),
         ),
         (late("out_of_order"), late("slow_then_idle")),
+        because=LOST,
     ),
     Mutant(
         "ignore-xa",
@@ -298,12 +306,14 @@ MUTANTS = (
             ),
         ),
         (late("prepared_xa"),),
+        because=LOST,
     ),
     Mutant(
         "ignore-prepared",
         "holding the bound while a prepared transaction is open (PostgreSQL)",
         (Patch(f"{SQL}/bounds/starts.py", "    if prepared:\n", "    if False:\n"),),
         (late("prepared_transaction", "postgres"),),
+        because=LOST,
     ),
     Mutant(
         "transactions-without-statements",
@@ -317,6 +327,7 @@ MUTANTS = (
             ),
         ),
         (late("committing_procedure", "postgres"),),
+        because=LOST,
     ),
     Mutant(
         "ignore-missing-right",
