@@ -25,7 +25,7 @@ def source(world: World) -> float | None:
 def _crash(world: World, key: str) -> float | None:
     """It comes back at once, or after the run gave up and another one came in vain."""
     server = world.servers.known[key]
-    length = max((run.length for run in world.runs), default=0.5)
+    length = world.longest
     run = drawn_run(world)
     time.sleep(world.chance.uniform(0, length))
     struck = run.running

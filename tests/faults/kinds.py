@@ -72,7 +72,7 @@ def kill_at_point(world: World) -> float | None:
 def kill_at_random(world: World) -> float | None:
     """F2: kill -9 at any time."""
     world.variant = "any"
-    length = max((run.length for run in world.runs), default=0.5)
+    length = world.longest
     for _ in range(TRIES):
         run = drawn_run(world)
         time.sleep(world.chance.uniform(0, length))

@@ -150,7 +150,7 @@ class Writers:
         """Rows that become visible long after they were stamped; or never."""
         cursor.execute("BEGIN")
         self._change(cursor, chance, chance.randint(1, 3))
-        self._stop.wait(chance.choice([0.05, 0.2, 0.6]))
+        self._stop.wait(chance.choice([0.1, 0.5, 2.0]))
         cursor.execute(chance.choice(["COMMIT", "COMMIT", "COMMIT", "ROLLBACK"]))
 
     def _change(self, cursor: Any, chance: random.Random, rows: int) -> None:
