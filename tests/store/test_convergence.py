@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import os
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,7 +27,8 @@ from tidegate.store.record.records import plan
 from tidegate.store.store import Store
 from tidegate.store.tables import metadata
 
-BATCHES = {"sqlite": 25, "postgres": 10}
+TIMES = int(os.environ.get("TIDEGATE_WALKS", "1"))
+BATCHES = {"sqlite": 8 * TIMES, "postgres": 4 * TIMES}
 HISTORIES = 20
 """Histories in one batch: each of keys and customers of its own, all loaded together."""
 START = dt.datetime.fromisoformat("2026-01-01")
