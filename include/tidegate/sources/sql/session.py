@@ -13,6 +13,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     NoSuchModuleError,
     PendingRollbackError,
+    ResourceClosedError,
     SQLAlchemyError,
 )
 
@@ -110,7 +111,7 @@ class Session:
             raise ConfigError(f"{self.endpoint.name}: {error}") from None
         except DBAPIError as error:
             raise self.dialect.translate(error.orig or error, self.endpoint) from None
-        except PendingRollbackError:  # an earlier statement lost the connection
+        except (PendingRollbackError, ResourceClosedError):  # an earlier statement lost it
             where = place(self.endpoint, self.dialect.title)
             raise UnavailableError(f"{self.endpoint.name}: {where} was lost meanwhile.") from None
         except (sqlite3.Error, OSError) as error:
