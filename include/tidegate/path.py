@@ -251,7 +251,7 @@ def validate(job: Job, increment: Increment) -> Increment:
 
 
 def load(job: Job, increment: Increment) -> Report:
-    """Make it true: one transaction of the store."""
+    """Make it true: a transaction of the store for each page, the watermark in the last."""
     with _holding(job, increment), job.store() as store:
         report = store.load(increment, job.stream)
     _forget(job, increment)
