@@ -77,13 +77,14 @@ def build(folder: Path, mutant: Mutant | None = None) -> Path:
     return copy
 
 
-def run(include: Path, tests: Sequence[str], folder: Path, *options: str) -> list[Outcome]:
+def run(include: Path, tests: Sequence[str], folder: Path) -> list[Outcome]:
     """What *tests* say of the build *include*, in a process of its own."""
     report = folder / "report.xml"
+    report.unlink(missing_ok=True)
     command = [
-        sys.executable, "-m", "pytest", "-q", "-p", "no:xdist",
-        f"--junitxml={report}", f"--basetemp={folder / 'temp'}", "-o", f"cache_dir={folder}/cache",
-        "-o", f"pythonpath={include} tests", *options, *tests,
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+        f"--junitxml={report}", f"--basetemp={folder / 'temp'}",
+        "-o", f"pythonpath={include} tests", *tests,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(include), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
@@ -98,7 +99,7 @@ def run(include: Path, tests: Sequence[str], folder: Path, *options: str) -> lis
 
 
 def _outcome(case: ET.Element) -> Outcome:
-    name = str(case.get("name"))
+    name = f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
     for what in case:
         message = str(what.get("message") or "")
         if what.tag == "failure":
@@ -132,13 +133,12 @@ def healthy(mutants: Iterable[Mutant]) -> list[Outcome]:
         folder = Path(place)
         folder.chmod(0o755)
         include = build(folder)
-        outcomes = run(include, tests, folder)
-        if any(outcome.state != "passed" for outcome in outcomes):
-            (folder / "report.xml").unlink(missing_ok=True)
-            outcomes = run(include, tests, folder, "--last-failed")
-    if not outcomes:
-        return [Outcome("pytest", "broken", "no test was found")]
-    return [outcome for outcome in outcomes if outcome.state != "passed"]
+        first = run(include, tests, folder)
+        again = [outcome.test for outcome in first if outcome.state != "passed"]
+        second = run(include, again, folder) if again else []
+    return [one for one in second if one.state != "passed"] if first else [
+        Outcome("pytest", "broken", "no test was found")
+    ]  # fmt: skip
 
 
 def share_servers() -> list[services.Server]:
