@@ -8,6 +8,7 @@ ended. It has one thread and no connections, so a fork breaks nothing.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -49,6 +50,7 @@ def main() -> None:
     eyes = selectors.DefaultSelector()
     eyes.register(0, selectors.EVENT_READ)
     eyes.register(awake, selectors.EVENT_READ)
+    gc.freeze()
     children: dict[int, int] = {}
     text = b""
     _say(ready=os.getpid())

@@ -153,7 +153,7 @@ class World:
                 self.complaints.append(f"no recovery in {time.monotonic() - began:.0f} s: {end}")
                 return time.monotonic() - began
             last = following if end.word == "retry" else None
-            time.sleep(0.5 if end.word == "skipped" else 0.05)
+            time.sleep(self.lease / 3 if end.word == "skipped" else 0.05)
 
     def complain_unless(self, end: End, *words: str) -> None:
         """Note an end that is none of *words*."""
