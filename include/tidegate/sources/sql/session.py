@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -90,10 +90,8 @@ class Session:
         connection, engine = self._connection, self._engine
         self._connection = self._engine = None
         if connection is not None:
-            try:
+            with suppress(SQLAlchemyError, OSError):
                 connection.close()
-            except (SQLAlchemyError, OSError):
-                connection.invalidate()
         if engine is not None:
             engine.dispose()
 
