@@ -19,7 +19,7 @@ from services import Server
 from shops import STAMP, Shop
 from tidegate import cli, faults, path, stage
 from tidegate.errors import ChangedError, ConfigError, DriftError
-from tidegate.model import Mode, Window
+from tidegate.model import Increment, Mode, Window
 from tidegate.pipeline.models import Drift
 
 Changes = Callable[[str], Sequence[str]]
@@ -404,6 +404,40 @@ def test_only_a_run_that_moves_the_watermark_agrees_to_a_column(small: Shop) -> 
         assert asked(small) == {}
     small.run(lookback="0s")
     agrees(small)
+
+
+@pytest.mark.parametrize("change", ["add", "drop", "widen"])
+@pytest.mark.parametrize("last", ["the increment", "the window"])
+@pytest.mark.parametrize("newer", ["the increment", "the window"])
+def test_a_window_beside_the_run_that_agrees_hides_no_value(
+    small: Shop, change: str, last: str, newer: str
+) -> None:
+    window = Window("2026-03-01T00:00:00.000000+00:00", "2026-03-02T00:00:00.000000+00:00")
+    job = small.job(lookback="0s", drift={"drop": "keep"})
+    requests = {"the increment": small.request(), "the window": small.request(Mode.WINDOW, window)}
+
+    def pulled(what: str) -> Increment:
+        return path.validate(job, path.clean(job, path.pull(job, requests[what])))
+
+    path.run(job, small.request())
+    older = next(what for what in requests if what != newer)
+    staged = {}
+    if older == "the window":
+        staged[older] = pulled(older)
+        small.execute(*CHANGES[change]("sqlite"))
+    else:
+        small.execute(*CHANGES[change]("sqlite"))
+        staged[older] = pulled(older)
+    staged[newer] = pulled(newer)
+    for what in sorted(staged, key=lambda what: what == last):
+        try:
+            path.load(job, staged[what])
+        except ConfigError as error:
+            assert (change, older, what) == ("widen", "the window", last)
+            assert "run it again" in str(error)
+    path.run(job, small.request())
+    agrees(small, empty="label" if change == "drop" else "")
+    assert path.run(job, small.request()).pulled == 0
 
 
 def test_a_dropped_column_is_null_in_windows_too(small: Shop) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tidegate import settings, stage
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def judge(job: Job, increment: Increment) -> Outcome:
-    """What the stream's expectations say of *increment*.
+def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
+    """What the stream's expectations say of *increment*; *stir* is called before each page.
 
     Raises DataError when one fails that is about the rows as a whole, which a repair's are not.
     """
@@ -33,7 +33,7 @@ def judge(job: Job, increment: Increment) -> Outcome:
     stream = increment.request.stream
     columns = [Column.from_json(column) for column in increment.columns]
     suite = Suite(stream, job.stream.expect, columns)
-    outcome = suite.check(lambda names: _judged(job, increment, columns, names))
+    outcome = suite.check(lambda names: _stirring(_judged(job, increment, columns, names), stir))
     _keep(suite, outcome)
     if outcome.failures and increment.request.mode is not Mode.REPAIR:
         raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
@@ -47,6 +47,12 @@ def held(increment: Increment, found: Outcome) -> Iterator[pa.Table]:
         rows.setdefault(number, {})[row] = why
     for number, page in enumerate(stage.pages(increment)):
         yield _hold(page, rows[number]) if number in rows else page
+
+
+def _stirring(pages: Iterator[pa.Table], stir: Callable[[], None]) -> Iterator[pa.Table]:
+    for page in pages:
+        stir()
+        yield page
 
 
 def _judged(

@@ -224,7 +224,7 @@ def clean(job: Job, increment: Increment) -> Increment:
                 (name, count + more)
                 for (name, count), (_, more) in zip(touched, done.touched, strict=True)
             ]
-    return writer.close(
+    result = writer.close(
         replace(
             increment,
             step="clean",
@@ -232,6 +232,8 @@ def clean(job: Job, increment: Increment) -> Increment:
             cleaned=tuple(touched),
         )
     )
+    faults.point("clean.staged")
+    return result
 
 
 def validate(job: Job, increment: Increment) -> Increment:
@@ -241,13 +243,16 @@ def validate(job: Job, increment: Increment) -> Increment:
     ``stop_above`` allows. Nothing has been loaded then.
     """
     with _holding(job, increment):
-        found = judging.judge(job, increment)
+        with job.store() as store:
+            request, fence = increment.request, increment.fence
+            found = judging.judge(job, increment, lambda: store.renew(request.stream, fence))
         writer = stage.Writer(stage.folder(increment.request, "validate"))
         for table in judging.held(increment, found):
             writer.write(table)
         result = writer.close(replace(increment, step="validate", checks=tuple(found.checks)))
         judging.stop_above(job, result)
-        return result
+    faults.point("validate.staged")
+    return result
 
 
 def load(job: Job, increment: Increment) -> Report:

@@ -106,8 +106,8 @@ class Outcome:
 FAULTS = (
     Fault("F1", "kill -9 at a named point", kinds.kill_at_point, 150),
     Fault("F2", "kill -9 at any time", kinds.kill_at_random, 150),
-    Fault("F3", "SIGSTOP beyond the lease, then SIGCONT", kinds.suspend, 50),
-    Fault("F4", "two runs, a window and a repair or a whole read at once", kinds.crowd, 50),
+    Fault("F3", "SIGSTOP beyond the lease, then SIGCONT", kinds.suspend, 25),
+    Fault("F4", "two runs, a window and a repair or a whole read at once", kinds.crowd, 25),
     Fault("F5", "the store crashes", crashes.store, 12, own="store", at_once=1),
     Fault("F6", "the source crashes", crashes.source, 12, own="source", at_once=1),
     Fault("F7 cut", "a connection ends in the middle", network.cut, 10),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,13 @@ def test_a_fault_loses_nothing_and_repeats_nothing(
 
 def test_every_named_point_of_the_path_is_struck() -> None:
     assert {*POINTS, "verify.chunk", "verify.before_repair"} == set(product.POINTS)
+
+
+@pytest.mark.parametrize("point", product.POINTS)
+def test_every_named_point_is_passed_in_one_place(point: str) -> None:
+    root = Path(product.__file__).parent
+    texts = [file.read_text(encoding="utf-8") for file in root.rglob("*.py")]
+    assert sum(text.count(f'faults.point("{point}")') for text in texts) == 1
 
 
 # The checker can fail ---------------------------------------------------------------------------

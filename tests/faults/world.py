@@ -19,7 +19,7 @@ from faults.writers import Writers
 from tidegate.connections import Endpoint
 
 LEASE_SECONDS = 4.0
-"""The shortest; on a machine that is slow now, eight times the longest run."""
+"""The shortest; on a machine that is slow now, twice the longest run."""
 RECOVERY_SECONDS = 60.0
 """Beyond the lease."""
 EXPECT = """\
@@ -129,7 +129,7 @@ class World:
     @property
     def lease(self) -> float:
         """Seconds for which a run holds the stream unless it stirs."""
-        return max(LEASE_SECONDS, 8 * self.longest)
+        return max(LEASE_SECONDS, 2 * self.longest)
 
     def once(self, **how: Any) -> End:
         """Begin a run and see it end."""

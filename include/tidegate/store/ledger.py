@@ -18,7 +18,6 @@ from sqlalchemy.engine import Connection
 from tidegate.errors import OvertakenError
 from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.store.tables import COUNTS, head_table, run_table, stream_table
-from tidegate.types import Agreed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +72,6 @@ def state(connection: Connection, stream: str) -> StreamState:
     )
 
 
-def agreed(connection: Connection, stream: str) -> list[Agreed] | None:
-    """The columns that *stream* was read with when its watermark was stored last; None: never."""
-    columns = connection.execute(
-        sa.select(stream_table.c.agreed).where(stream_table.c.name == stream)
-    ).scalar()
-    return None if columns is None else [Agreed.from_json(one) for one in json.loads(columns)]
-
-
 def issue_read(connection: Connection, stream: str) -> int:
     """A number larger than any issued for *stream* before: the order of reads.
 
@@ -130,7 +121,6 @@ def advance(connection: Connection, increment: Increment) -> Watermark | None:
             lease_until=None,
             bound=increment.bound,
             memory=_text(increment.memory),
-            **({"agreed": columns} if (columns := _columns_text(increment)) else {}),
         )
     )
     if moved.rowcount != 1:
@@ -205,10 +195,6 @@ def _report(row: Any) -> Report:
     )  # fmt: skip
 
 
-def _columns_text(increment: Increment) -> str | None:
-    return _text(increment.source_columns or None)
-
-
 def _text(value: Json) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
@@ -229,7 +215,7 @@ def record(connection: Connection, increment: Increment, report: Report, part: P
         "watermark_before": watermark_text(increment.low),
         "watermark_after": watermark_text(report.watermark),
         "read_number": increment.read, "cleaned": json.dumps(increment.cleaned),
-        "source_columns": _columns_text(increment),
+        "source_columns": _text(increment.source_columns or None),
         "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
         "committed_at": committed_at(connection),
         "fence": increment.fence, "part": part.number, "parts": part.of,

@@ -26,7 +26,7 @@ from tidegate.connections import Endpoint
 from tidegate.errors import MismatchError, UnavailableError
 from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.pipeline.models import Stream
-from tidegate.store import engine, leases, ledger, quarantine, replay
+from tidegate.store import agreements, engine, leases, ledger, quarantine, replay
 from tidegate.store.knowledge import mapping, projection
 from tidegate.store.ledger import Part
 from tidegate.store.record import evolve, layouts, merge, records, staging
@@ -234,9 +234,12 @@ def _commit(connection: Connection, todo: Load, plan: Records, part: Part) -> Re
 def _advance(connection: Connection, increment: Increment, part: Part) -> Watermark | None:
     """Keep everybody else out, and with the last part move the watermark; returns where it is."""
     request = increment.request
-    if request.mode.advances:
+    if not request.mode.advances:
+        agreements.settle(connection, increment)
+    else:
         leases.hold(connection, request.stream, increment.fence)
         if part.last:
+            agreements.settle(connection, increment)
             return ledger.advance(connection, increment)
         ledger.require(connection, increment)
     return ledger.state(connection, request.stream).watermark

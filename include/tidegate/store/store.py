@@ -18,6 +18,7 @@ from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
 from tidegate.store import (
+    agreements,
     leases,
     ledger,
     quarantine,
@@ -75,9 +76,9 @@ class Store(Library, Questions, Verifying):
             return ledger.state(connection, stream)
 
     def agreed(self, stream: str) -> list[Agreed] | None:
-        """The columns of the watermark stored last; see :func:`tidegate.store.ledger.agreed`."""
+        """The columns agreed on; see :func:`tidegate.store.agreements.agreed`."""
         with self._reading() as connection:
-            return ledger.agreed(connection, stream)
+            return agreements.agreed(connection, stream)
 
     def lease(self, stream: str, owner: str) -> int:
         """Take the lease of *stream*; see :meth:`tidegate.store.leases.Leases.take`."""
@@ -136,7 +137,9 @@ class Store(Library, Questions, Verifying):
         with self._writing() as connection:
             leases.hold(connection, increment.request.stream, increment.fence)
             try:
-                return ledger.advance(connection, increment)
+                after = ledger.advance(connection, increment)
+                agreements.settle(connection, increment)
+                return after
             except OvertakenError:
                 return ledger.state(connection, increment.request.stream).watermark
 

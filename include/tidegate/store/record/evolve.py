@@ -91,9 +91,11 @@ def _retype(connection: Connection, records: Records) -> None:
         if before == column.type:
             continue
         if not widens(before, column.type):
+            older = widens(column.type, before)
+            again = "If it was read before it became wider, run it again. Else: " if older else ""
             raise ConfigError(
                 f"{records.stream}: column {column.name!r} is of type {column.type} now, but the "
-                f"store holds it as {before}. Nothing was loaded. Convert it in clean: or declare "
+                f"store holds it as {before}. Nothing was loaded. {again}Convert it in clean: or declare "
                 f"it under types: to have {before} again, or rename it to begin another column."
             )
         wider.append(column)
