@@ -430,11 +430,11 @@ def test_a_window_beside_the_run_that_agrees_hides_no_value(
         staged[older] = pulled(older)
     staged[newer] = pulled(newer)
     for what in sorted(staged, key=lambda what: what == last):
-        try:
+        if (change, older, what) == ("widen", "the window", last):
+            with pytest.raises(ConfigError, match="run it again"):
+                path.load(job, staged[what])
+        else:
             path.load(job, staged[what])
-        except ConfigError as error:
-            assert (change, older, what) == ("widen", "the window", last)
-            assert "run it again" in str(error)
     path.run(job, small.request())
     agrees(small, empty="label" if change == "drop" else "")
     assert path.run(job, small.request()).pulled == 0

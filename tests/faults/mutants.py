@@ -164,8 +164,8 @@ MUTANTS = (
         (
             Patch(
                 "store/loading.py",
-                "        if part.last:\n            return ledger.advance",
-                "        if part.number == 1:\n            return ledger.advance",
+                "        if part.last:\n            agreements.settle",
+                "        if part.number == 1:\n            agreements.settle",
             ),
         ),
         (f"{RULES}a_crash_between_two_parts_is_made_up_for",),

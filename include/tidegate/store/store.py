@@ -15,8 +15,6 @@ from tidegate.connections import Endpoint
 from tidegate.errors import OvertakenError
 from tidegate.model import Increment, Json, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
-from tidegate.store import digest as digests
-from tidegate.store import engine as engines
 from tidegate.store import (
     agreements,
     leases,
@@ -29,6 +27,8 @@ from tidegate.store import (
     status,
     upgrade,
 )
+from tidegate.store import digest as digests
+from tidegate.store import engine as engines
 from tidegate.store.checks import invariants, repair
 from tidegate.store.checks.violations import Violation
 from tidegate.store.digest import Digest

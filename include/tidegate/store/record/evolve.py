@@ -95,8 +95,9 @@ def _retype(connection: Connection, records: Records) -> None:
             again = "If it was read before it became wider, run it again. Else: " if older else ""
             raise ConfigError(
                 f"{records.stream}: column {column.name!r} is of type {column.type} now, but the "
-                f"store holds it as {before}. Nothing was loaded. {again}Convert it in clean: or declare "
-                f"it under types: to have {before} again, or rename it to begin another column."
+                f"store holds it as {before}. Nothing was loaded. {again}Convert it in clean: or "
+                f"declare it under types: to have {before} again, or rename it to begin another "
+                "column."
             )
         wider.append(column)
     if not wider or connection.dialect.name != "postgresql":
