@@ -167,6 +167,7 @@ MUTANTS = (
                 "        if part.last:\n            agreements.settle",
                 "        if part.number == 1:\n            agreements.settle",
             ),
+            Patch("store/loading.py", "        ledger.require(connection, increment)\n", ""),
         ),
         (f"{RULES}a_crash_between_two_parts_is_made_up_for",),
     ),

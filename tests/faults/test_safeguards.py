@@ -36,8 +36,9 @@ class Crash(BaseException):
 def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Orders numbered as they change, and no lookback: only the protocol keeps them."""
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
-    server, store = (request.getfixturevalue(name) for name in request.param)
-    shop = Shop(server, server.fresh(), store.fresh(), {"lookback": 0, "page_rows": 3})
+    monkeypatch.setattr(server, "OBSERVE_SECONDS", 0)  # the bound is to move with every run
+    origin, store = (request.getfixturevalue(name) for name in request.param)
+    shop = Shop(origin, origin.fresh(), store.fresh(), {"lookback": 0, "page_rows": 3})
     shop.execute(
         "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed INTEGER NOT NULL, day DATE)",
         "CREATE INDEX by_changed ON orders (changed, id)",
@@ -77,10 +78,7 @@ def test_a_row_that_arrives_while_the_last_page_is_read_is_not_passed_over(
     assert keys(shop) == [*range(1, 13), 20]
 
 
-def test_rows_between_the_old_watermark_and_the_new_one_are_read(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "OBSERVE_SECONDS", 0)  # the bound is to move with every run
+def test_rows_between_the_old_watermark_and_the_new_one_are_read(shop: Shop) -> None:
     shop.run()
     shop.insert(*({"id": n, "changed": n} for n in range(11, 21)))
     shop.run()
