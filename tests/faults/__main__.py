@@ -33,11 +33,11 @@ def main() -> int:
     known = [Outcome(**json.loads(line)) for line in _lines(outcomes)]
     if not options.report_only:
         with Warm() as warm, tempfile.TemporaryDirectory(prefix="worlds-") as worlds:
-            servers = Servers(warm, {}, Path(worlds))
+            lanes = [Servers(warm, {}, Path(worlds)) for _ in range(options.lanes)]
             try:
-                known += _campaign(options, servers, outcomes, known)
+                known += _campaign(options, lanes, outcomes, known)
             finally:
-                for server in servers.known.values():
+                for server in [server for lane in lanes for server in lane.known.values()]:
                     server.close()
     if not options.fault:
         REPORT.write_text(report.written(known), encoding="utf-8")
@@ -55,7 +55,7 @@ def _options() -> argparse.Namespace:
     add("--trials", type=int, help="how often each fault must strike, per source and store")
     add("--scale", type=float, default=1.0, help="a multiple of the usual numbers of trials")
     add("--seed", type=int, default=0, help="the first trial's; the next ones count on")
-    add("--threads", type=int, default=3, help="trials at once")
+    add("--lanes", type=int, default=3, help="trials at once, each on servers of its own")
     add("--keep", type=Path, help="folder of outcomes; give it again to go on")
     add("--report-only", action="store_true", help="write the report of what is kept")
     return parser.parse_args()
@@ -66,7 +66,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _campaign(
-    options: argparse.Namespace, servers: Servers, file: Path, known: list[Outcome]
+    options: argparse.Namespace, lanes: list[Servers], file: Path, known: list[Outcome]
 ) -> list[Outcome]:
     found: list[Outcome] = []
     struck = Counter((o.fault, o.source, o.store) for o in known if o.struck or not o.clean)
@@ -86,14 +86,12 @@ def _campaign(
             left = each - struck[fault.code, source, store]
             if left <= 0:
                 continue
-            if reason := missing(servers, fault, source, store):
+            if reason := missing(lanes[: fault.at_once], fault, source, store):
                 print(f"{fault.code} {source} → {store}: not tried: {reason}", flush=True)
                 continue
             began = time.monotonic()
             seed = options.seed + (each - left) * 10
-            done = trials(
-                servers, fault, source, store, left, seed, min(options.threads, fault.at_once), tell
-            )
+            done = trials(lanes, fault, source, store, left, seed, tell)
             found += done
             print(
                 f"{fault.code} {source} → {store}: {sum(o.struck for o in done)} of {len(done)} "
@@ -115,10 +113,11 @@ def pairs(options: argparse.Namespace, fault: Fault) -> list[tuple[str, str]]:
     ]
 
 
-def missing(servers: Servers, fault: Fault, source: str, store: str) -> str:
+def missing(lanes: list[Servers], fault: Fault, source: str, store: str) -> str:
     """Start the servers that are needed; why that cannot be, else empty."""
     try:
-        fault.begin(servers, source, store)
+        for servers in lanes:
+            fault.begin(servers, source, store)
     except (services.UnavailableServerError, UnableError) as error:
         return str(error)
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -159,22 +159,28 @@ def _attempt(world: World, fault: Fault, outcome: Outcome) -> None:
 
 
 def trials(
-    servers: Servers, fault: Fault, source: str, store: str, wanted: int, seed: int,
-    threads: int = 1, tell: Callable[[Outcome], None] = lambda _: None,
+    lanes: Sequence[Servers], fault: Fault, source: str, store: str, wanted: int, seed: int,
+    tell: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:  # fmt: skip
-    """Until the fault struck *wanted* times, or too often did not; *tell* hears of each trial."""
+    """Until the fault struck *wanted* times, or too often did not; *tell* hears of each trial.
+
+    As many at once as there are *lanes*, each on servers of its own: what one trial has open on a
+    server keeps the others' bound back.
+    """
+    threads = min(len(lanes), fault.at_once)
     lock = threading.Lock()
     left = wanted
     found: list[Outcome] = []
 
-    def work(number: int) -> None:
+    def work(lane: int) -> None:
         nonlocal left
+        number = seed + lane
         while True:
             with lock:
                 if left <= 0 or len(found) > 2 * wanted + 4:
                     return
                 left -= 1
-            outcome = attempt(servers, fault, source, store, number)
+            outcome = attempt(lanes[lane], fault, source, store, number)
             number += threads
             with lock:
                 found.append(outcome)
@@ -182,9 +188,9 @@ def trials(
                 tell(outcome)
 
     if threads == 1:  # servers end with the thread that started them
-        work(seed)
+        work(0)
         return found
     with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(work, seed + number) for number in range(threads)]:
+        for future in [pool.submit(work, lane) for lane in range(threads)]:
             future.result()
     return found

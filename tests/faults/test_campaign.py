@@ -61,7 +61,7 @@ def begun(servers: Servers) -> Iterator[dict[str, Future[list[Outcome]]]]:
 
 
 def strike(servers: Servers, fault: Fault, source: str, store: str) -> list[Outcome]:
-    return trials(servers, fault, source, store, TRIALS, 100 * FAULTS.index(fault) + 7)
+    return trials([servers], fault, source, store, TRIALS, 100 * FAULTS.index(fault) + 7)
 
 
 @pytest.mark.parametrize(("fault", "source", "store"), list(sample()))
