@@ -28,6 +28,7 @@ def dag(source: Source, streams: dict[str, Stream]) -> DAG:
         start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
+        allowed_run_types=["scheduled", "manual"],
         tags={"tidegate", source.name, "doctor"},
         description=f"what may keep the streams of {source.connection} from being read in full",
         doc_md=_DOC.format(name=source.name),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tidegate.verify import Result
 
 _log = logging.getLogger(__name__)
+_AS_WRITTEN = "as the pipeline file says"
 
 
 def dag(source: Source, streams: Mapping[str, Stream]) -> DAG:
@@ -33,6 +34,7 @@ def dag(source: Source, streams: Mapping[str, Stream]) -> DAG:
         start_date=datetime(2020, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
+        allowed_run_types=["scheduled", "manual"],
         tags={"tidegate", source.name, "verify"},
         description=f"whether the store is what {source.connection} says",
         params=_params(enabled),
@@ -79,8 +81,8 @@ def _params(streams: Mapping[str, Stream]) -> dict[str, Param]:
             title="Streams", description="only these; empty: every stream",
         ),
         "repair": Param(
-            None, type=["null", "boolean"], title="Repair",
-            description="read again what differs; empty: as the pipeline file says",
+            _AS_WRITTEN, type="string", enum=[_AS_WRITTEN, "yes", "no"], title="Repair",
+            description="read again what differs",
         ),
         "allow_deletes": Param(
             None, type=["null", "integer"], minimum=0, title="Allow deletes",
@@ -129,7 +131,7 @@ def _verify(job: Job) -> Result:
 
     context: Any = get_current_context()
     params, first = context["params"], context["ti"].try_number == 1
-    repair = job.stream.verify.repair if params["repair"] is None else params["repair"]
+    repair = {"yes": True, "no": False}.get(params["repair"], job.stream.verify.repair)
     try:
         return verify(
             job, repair=repair, allow_deletes=params["allow_deletes"],
