@@ -247,7 +247,6 @@ PLANTED: list[Problem] = [
         "sqlite": (DROP["sqlite"], ("INSERT INTO orders (id) WITH RECURSIVE n(i) AS (SELECT 11 "
                    "UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n")),
     }, {"unindexed": "allow", "statement_timeout": "0.15s"}),
-    ("dirty-reads", {"mysql": ()}, {}),
     ("replica", {"mysql": ()}, {}),
     ("clock-apart", {"mysql": ()}, {}),
     ("row-security", {"postgres": (
@@ -275,7 +274,6 @@ COMPANY = {
 """What cannot be planted without another."""
 SETTINGS = {
     "time-rounding": {"sql_mode": "STRICT_TRANS_TABLES,TIME_ROUND_FRACTIONAL"},
-    "dirty-reads": {"tx_isolation": "READ-UNCOMMITTED"},
     "replica": {"read_only": "1"},
     "clock-apart": {"init_connect": "SET timestamp = UNIX_TIMESTAMP() + 90"},
 }

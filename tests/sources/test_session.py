@@ -14,7 +14,7 @@ from services import Server
 from sources.tables import STAMP, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import RefusedError, UnavailableError
-from tidegate.sources import open_source
+from tidegate.sources import Apart, open_source
 from tidegate.sources.sql import mysql, postgres
 from tidegate.sources.sql.session import Session
 
@@ -54,6 +54,22 @@ def test_its_time_zone_is_utc_whatever_the_servers(sql_server: Server, shop: End
     session = Session(shop, 5)
     assert session.scalar(sa.text(question[sql_server.kind])) == 0
     session.close()
+
+
+def test_what_is_not_committed_is_not_read_whatever_the_servers_level(mariadb: Server) -> None:
+    endpoint = mariadb.fresh()
+    mariadb.execute(endpoint, "CREATE TABLE orders (id INT PRIMARY KEY, changed DATETIME(6))",
+                    "CREATE INDEX by_changed ON orders (changed)")  # fmt: skip
+    mariadb.execute(endpoint, "SET GLOBAL TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
+    try:
+        with mariadb.engine(endpoint).connect() as other:
+            other.exec_driver_sql("INSERT INTO orders VALUES (1, '2024-01-01')")
+            assert pull(endpoint, stream()) == []
+            other.rollback()
+        with open_source(endpoint, stream(), "shop.orders") as source:
+            assert "stale" not in source.observe(Apart()).bound, "the look has a snapshot, too"
+    finally:
+        mariadb.execute(endpoint, "SET GLOBAL TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 @pytest.mark.parametrize("name", ["mariadb", "postgres"])

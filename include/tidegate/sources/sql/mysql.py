@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from typing_extensions import override
 
 from tidegate.connections import Endpoint
@@ -94,13 +95,15 @@ class MySQL(Dialect):
             arguments["password"] = endpoint.password.encode()
         if socket := endpoint.options.get("unix_socket"):
             arguments["unix_socket"] = str(socket)
-        return sa.create_engine(
+        engine = sa.create_engine(
             endpoint.url,
             connect_args=arguments,
             poolclass=sa.NullPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
         )
+        event.listen(engine, "connect", _isolate)
+        return engine
 
     @override
     def prepare(self, connection: sa.Connection, timeout: float) -> None:
@@ -207,6 +210,12 @@ class MySQL(Dialect):
                 "extra fields, or insecure: true to do without."
             )
         return _translate(code, where, text, lost=isinstance(error, OSError))
+
+
+def _isolate(driver: Any, _: Any) -> None:
+    """Whatever the server's sessions begin with: only what was committed is read."""
+    with driver.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def _translate(code: int, where: str, text: str, *, lost: bool) -> TidegateError:

@@ -52,7 +52,6 @@ CHECKS: tuple[tuple[tuple[str, ...], Check, tuple[str, ...]], ...] = (
     (_POSTGRES, postgres.row_security, ("row-security",)),
     (_SERVERS, rights.excess, ("too-many-rights",)),
     (_SERVERS, rights.tls, ("no-tls",)),
-    (_MYSQL, mysql.dirty_reads, ("dirty-reads",)),
     (_MYSQL, mysql.replica, ("replica",)),
     (_POSTGRES, postgres.replica, ("replica",)),
     (_MYSQL, mysql.held, ("held-bound",)),

@@ -212,21 +212,6 @@ def rounding(case: Case) -> Iterator[Finding]:
     )
 
 
-def dirty_reads(case: Case) -> Iterator[Finding]:
-    """What is read must have been committed."""
-    known = case.settings
-    level = known.get("transaction_isolation") or known.get("tx_isolation") or ""
-    if level.upper() == "READ-UNCOMMITTED":
-        yield case.find(
-            "error",
-            "dirty-reads",
-            "the server's sessions begin with READ UNCOMMITTED: rows would be read that are "
-            "rolled back later.",
-            "SET GLOBAL TRANSACTION ISOLATION LEVEL REPEATABLE READ; and in the server's "
-            "configuration transaction-isolation = REPEATABLE-READ",
-        )
-
-
 def replica(case: Case) -> Iterator[Finding]:
     """On a replica, transactions of the primary cannot be seen."""
     why = "read_only is on" if case.settings.get("read_only", "OFF") not in {"OFF", "0"} else ""
