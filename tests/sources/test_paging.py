@@ -151,6 +151,19 @@ def test_enums_sort_by_number_and_still_lose_nothing(mariadb: Server) -> None:
         assert sorted(filter(None, found)) == list("abmz")
 
 
+@pytest.mark.parametrize("kind", ["ENUM", "SET"])
+def test_members_that_differ_in_case_or_accents_are_all_read(mariadb: Server, kind: str) -> None:
+    endpoint = make(
+        mariadb,
+        f"id {kind}('b', 'a', 'A', 'ä', 'B') CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PRIMARY KEY,"
+        " changed STAMP NOT NULL",
+    )
+    rows = [{"id": word, "changed": "2024-01-01"} for word in "baAäB"]
+    insert(mariadb, endpoint, "orders", rows)
+    for page_rows in (1, 2, 3):
+        assert keys(pull(endpoint, stream(page_rows=page_rows))) == ["A", "B", "a", "b", "ä"]
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
     [

@@ -143,11 +143,14 @@ class MySQL(Dialect):
 
     @override
     def ordered(self, native: Native) -> sa.ColumnElement[Any]:
-        """ENUM and SET sort by number but compare as text; BIT the other way round."""
+        """ENUM and SET sort by number but compare as text; BIT the other way round.
+
+        The text of a cast would be compared by the session's collation, which ignores case.
+        """
         column: sa.ColumnElement[Any] = named(native.own)
         kind = native.declared.split("(")[0].split()[0]
         if kind in {"enum", "set"}:
-            return sa.cast(column, sa.CHAR())
+            return sa.cast(column, sa.CHAR()).collate("utf8mb4_bin")
         if kind == "bit":
             return sa.cast(column, sa.DECIMAL(20, 0))
         if kind == "float":
