@@ -470,6 +470,16 @@ def test_a_stopped_verification_goes_on_unless_told_to_begin_anew(bench: Bench) 
     assert states == ["done", "stopped", "done"]
 
 
+def test_what_is_gone_is_found_whatever_else_goes_while_a_verification_rests(bench: Bench) -> None:
+    stops = iter([False, True])
+    bench.verify(stop=lambda: next(stops))
+    bench.execute("DELETE FROM orders WHERE id = 5")
+    bench.run(Mode.FULL, deletes={"full": True})
+    bench.execute("DELETE FROM orders WHERE id = 280")
+    assert (*counts(bench.verify()), bench.verify().verified) == (1, 0, 1, 0, True)
+    assert bench.told() == bench.truth()
+
+
 def test_a_stream_that_has_not_run_is_not_verified(bench: Bench, sqlite: Server) -> None:
     fresh = Bench(bench.server, bench.source, sqlite.fresh(), bench.fields)
     result = fresh.verify()
