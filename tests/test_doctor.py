@@ -170,6 +170,13 @@ def test_no_stream_can_take_the_place_of_a_source_s_own_dag(shop: Shop, name: st
     assert f"'{name}' cannot be the name of a stream: each source has a DAG of that name" in out
 
 
+def test_no_source_can_take_the_place_of_the_store_s_own_dags(shop: Shop) -> None:
+    (shop.folder / "shop.yaml").rename(shop.folder / "tidegate.yaml")
+    code, out = shop("check")
+    assert code == 2
+    assert "'tidegate' cannot be the name of a source: Tidegate's own DAGs have it." in out
+
+
 def test_the_document_has_a_line_for_each_code_and_no_other() -> None:
     told = {
         match[1]: match[2]

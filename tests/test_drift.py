@@ -21,6 +21,8 @@ from tidegate import cli, faults, path, stage
 from tidegate.errors import ChangedError, ConfigError, DriftError
 from tidegate.model import Increment, Mode, Window
 from tidegate.pipeline.models import Drift
+from tidegate.store.store import Store
+from tidegate.types import Agreed
 
 Changes = Callable[[str], Sequence[str]]
 
@@ -175,6 +177,12 @@ def agrees(shop: Shop, *, without: str = "", empty: str = "", renamed: bool = Fa
     for row in found.values():
         del row["changed"]
     assert found == wanted
+
+
+def agreed(store: Store) -> tuple[Agreed, ...]:
+    """What the stream agreed on."""
+    found = store.agreement("shop.orders")
+    return found.columns if found else ()
 
 
 @pytest.fixture
@@ -364,7 +372,7 @@ def test_a_column_that_comes_back_is_as_it_was_for_every_row(shop: Shop) -> None
     shop.run(drift={"add": "refuse"}, lookback="0s")
     agrees(shop)
     with shop.job().store() as store:
-        assert [one.column.name for one in store.agreed("shop.orders") or ()] == [
+        assert [one.column.name for one in agreed(store)] == [
             "id", "label", "price", "changed",
         ]  # fmt: skip
 
@@ -440,6 +448,27 @@ def test_a_window_beside_the_run_that_agrees_hides_no_value(
     assert path.run(job, small.request()).pulled == 0
 
 
+def test_a_run_that_dies_after_it_agreed_leaves_the_reading_to_the_next(
+    small: Shop, at: Any
+) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    small.run(lookback="0s")
+    small.execute(*CHANGES["add"]("sqlite"))
+    at("pull.observed", lambda: at("pull.page", die))
+    with pytest.raises(KeyboardInterrupt):
+        small.run(lookback="0s")
+    with small.job().store() as store:
+        found = store.agreement("shop.orders")
+        assert found is not None
+        assert found.pending
+        assert "extra" in {one.column.name for one in found.columns}
+    assert small.run(lookback="0s").updated == 4
+    agrees(small)
+    assert small.run(lookback="0s").pulled == 0
+
+
 def test_a_dropped_column_is_null_in_windows_too(small: Shop) -> None:
     small.run()
     small.execute(*CHANGES["drop"]("sqlite"))
@@ -480,7 +509,7 @@ def test_wider_whole_numbers_need_no_second_reading(strict: Shop) -> None:
     agrees(shop)
     with shop.job().store() as store:
         types = {one.column.name: (str(one.column.type), str(one.seen))
-                 for one in store.agreed("shop.orders") or ()}  # fmt: skip
+                 for one in agreed(store)}  # fmt: skip
     assert (types["id"], types["n"]) == (("int64", "int64"), ("int64", "int16"))
 
 
@@ -544,7 +573,7 @@ def test_a_rename_that_is_found_out_later_is_mended_by_the_file(shop: Shop) -> N
     found = in_store(shop)
     assert [found[key]["label"] for key in "123"] == ["1001", "1002", "1003"]
     with shop.job().store() as store:
-        assert "name" not in {one.column.name for one in store.agreed("shop.orders") or ()}
+        assert "name" not in {one.column.name for one in agreed(store)}
 
 
 # Questions ---------------------------------------------------------------------------------------

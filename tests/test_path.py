@@ -210,6 +210,15 @@ def test_exactly_the_share_allowed_passes_and_one_row_more_does_not(
     assert small.run(stop_above=limit, page_rows=5_000).quarantined == most
 
 
+def test_a_repair_holds_what_it_finds_however_large_its_share(small: Shop) -> None:
+    fill(small, 0)
+    small.run()
+    small.change(7, status="lost")
+    repair = replace(small.request(Mode.REPAIR), keys=("7", "8"))
+
+    assert path.run(small.job(stop_above=0), repair).quarantined == 1
+
+
 def test_a_table_that_fails_as_a_whole_loads_nothing(shop: Shop) -> None:
     fill(shop, 0, of=3)
     rule = {"expect_table_row_count_to_be_between": {"min_value": 10}}

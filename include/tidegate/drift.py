@@ -28,9 +28,9 @@ from difflib import get_close_matches
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tidegate.errors import DriftError
+from tidegate.errors import ChangedError, DriftError
 from tidegate.job import Job
-from tidegate.model import BOOKKEEPING, Mode
+from tidegate.model import BOOKKEEPING, Mode, Request
 from tidegate.types import INTEGERS, Agreed, Column, ColumnType, widens
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from tidegate.pipeline.models import Stream
     from tidegate.sources import Rows
+    from tidegate.store.agreements import Agreement
     from tidegate.store.store import Store
 
 
@@ -48,11 +49,13 @@ class Verdict:
     agreed  the columns of the pages, in order, and what the table has of them
     reread  whether rows below the watermark must be read again
     notes   in words, what changed
+    known   what was agreed on before
     """
 
     agreed: tuple[Agreed, ...]
     reread: bool = False
     notes: tuple[str, ...] = ()
+    known: Agreement | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -83,13 +86,13 @@ def judge(job: Job, store: Store, source: Rows, mode: Mode) -> Verdict:
     A first run agrees to what is there. Raises DriftError when it says to stop.
     """
     there = source.columns()
-    known = None if mode is Mode.REPLAY else store.agreed(job.full_name)
+    known = None if mode is Mode.REPLAY else store.agreement(job.full_name)
     if known is None:  # held rows are tried again as they were
         return Verdict(tuple(Agreed(column, column.type) for column in there))
     questions = store.questions(job.full_name)
     answers = {one.column: one.state for one in questions if one.answered}
     found = _Comparison(job, answers, decides=mode.advances)
-    found.compare(known, there)
+    found.compare(known.columns, there)
     if mode.advances:
         open = {one.column: one.type for one in questions if not one.answered}
         if open != {column.name: str(column.type) for column in found.asked}:
@@ -99,7 +102,28 @@ def judge(job: Job, store: Store, source: Rows, mode: Mode) -> Verdict:
             f"{job.full_name}: the table's columns are not those agreed on. Nothing was read.\n  "
             + "\n  ".join(found.problems)
         )
-    return Verdict(tuple(found.agreed), _reads(known) != _reads(found.agreed), tuple(found.notes))
+    reread = known.pending or _reads(known.columns) != _reads(found.agreed)
+    return Verdict(tuple(found.agreed), reread, tuple(found.notes), known)
+
+
+def begin(store: Store, request: Request, verdict: Verdict, fence: int) -> int:
+    """Begin to read with the columns of *verdict*, agreed on from now on; the read's number.
+
+    Raises ChangedError when the run that holds the stream agreed to others meanwhile.
+    """
+    stream, known = request.stream, verdict.known
+    if request.mode.advances:
+        from tidegate.store.agreements import Agreement
+
+        wanted = Agreement(verdict.agreed, pending=verdict.reread)
+        if wanted != known:
+            store.agree(stream, fence, wanted)
+    read = store.issue_read(stream)
+    if request.mode in {Mode.WINDOW, Mode.REPAIR} and store.agreement(stream) != known:
+        raise ChangedError(
+            f"{stream}: another run agreed to other columns meanwhile. Run this one again."
+        )
+    return read
 
 
 def _reads(agreed: Iterable[Agreed]) -> dict[str, tuple[str, str]]:

@@ -34,7 +34,8 @@ def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
     columns = [Column.from_json(column) for column in increment.columns]
     suite = Suite(stream, job.stream.expect, columns)
     outcome = suite.check(lambda names: _stirring(_judged(job, increment, columns, names), stir))
-    _keep(suite, outcome)
+    if increment.request.mode not in {Mode.REPLAY, Mode.REPAIR}:
+        _keep(suite, outcome)
     if outcome.failures and increment.request.mode is not Mode.REPAIR:
         raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
     return outcome
@@ -116,10 +117,11 @@ def _rules(page: pa.Table) -> Iterator[str]:
 def stop_above(job: Job, increment: Increment) -> None:
     """Raise DataError when more rows of *increment* are held than the stream allows.
 
-    Rows in quarantine that are tried again as they were are no news: they do not count.
+    Rows in quarantine that are tried again as they were are no news: they do not count. A replay
+    and a repair ask for single rows, whose share says nothing of the source.
     """
     limit = job.stream.stop_above
-    if increment.request.mode is Mode.REPLAY:
+    if increment.request.mode in {Mode.REPLAY, Mode.REPAIR}:
         return
     if limit is None or increment.held <= share(limit, increment.rows):
         return

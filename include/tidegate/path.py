@@ -63,7 +63,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     source.adopt(verdict.read)
     seen = source.observe(store, state.memory)
     faults.point("pull.observed")
-    read = store.issue_read(request.stream)
+    read = drift.begin(store, request, verdict, fence)
     low = _start(request, verdict, state.watermark, seen)
     writer = stage.Writer(stage.folder(request, "pull"))
     gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low))

@@ -11,6 +11,7 @@ import pytest
 from store.deliveries import Delivery
 from tidegate.errors import ConfigError
 from tidegate.model import Increment, Mode
+from tidegate.store.agreements import Agreement
 from tidegate.store.store import Store
 from tidegate.types import Agreed, Column, ColumnType
 
@@ -131,10 +132,10 @@ def test_only_what_is_asked_now_waits_for_an_answer(store: Store) -> None:
 def test_a_stream_remembers_what_it_agreed_on_and_what_the_table_had(
     store: Store, tmp_path: Path
 ) -> None:
-    assert store.agreed("shop.things") is None
+    assert store.agreement("shop.things") is None
     desk = delivery(store, tmp_path, "colour")
     desk.load([{"id": 1, "colour": "red"}])  # a window: it agrees to nothing
-    assert store.agreed("shop.things") is None
+    assert store.agreement("shop.things") is None
     whole, text = ColumnType.parse("int64"), ColumnType.parse("string")
     agreed = [
         Agreed(Column("id", whole), ColumnType.parse("int16")),
@@ -146,7 +147,7 @@ def test_a_stream_remembers_what_it_agreed_on_and_what_the_table_had(
         return replace(staged, source_columns=tuple(one.to_json() for one in agreed))
 
     store.load(noted(), desk.model)
-    assert store.agreed("shop.things") == agreed
+    assert store.agreement("shop.things") == Agreement(tuple(agreed))
     agreed[1] = Agreed(column("colour"), None)
     store.touch(noted())
-    assert store.agreed("shop.things") == agreed
+    assert store.agreement("shop.things") == Agreement(tuple(agreed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -130,21 +131,26 @@ def test_status_says_who_runs_a_stream_and_how_far_it_is_safe(desk: Desk) -> Non
     assert (status.running, status.bound) == (None, "drained, 2 s behind")
 
 
+def agreed(desk: Desk) -> list[dict[str, Any]] | None:
+    found = desk.store.agreement(desk.name)
+    return None if found is None else [one.to_json() for one in found.columns]
+
+
 def test_memory_and_columns_are_kept_with_the_watermark(desk: Desk) -> None:
-    assert desk.store.agreed(desk.name) is None
+    assert agreed(desk) is None
     staged = leased(desk, "run", 1, row(1))
     columns = tuple(staged.columns[:2])
     desk.store.load(
         replace(staged, memory={"samples": [1, "ä"]}, source_columns=columns), desk.stream
     )
     assert desk.store.state(desk.name).memory == {"samples": [1, "ä"]}
-    assert [one.to_json() for one in desk.store.agreed(desk.name) or ()] == list(columns)
+    assert agreed(desk) == list(columns)
     desk.load([row(2)], mode=Mode.WINDOW)
     assert desk.store.state(desk.name).memory == {"samples": [1, "ä"]}
     empty = replace(leased(desk, "other", 2), memory=None, source_columns=columns[:1])
     desk.store.touch(empty)
     assert desk.store.state(desk.name).memory is None
-    assert [one.to_json() for one in desk.store.agreed(desk.name) or ()] == list(columns[:1])
+    assert agreed(desk) == list(columns[:1])
 
 
 def test_what_streams_of_a_server_share_is_replaced_only_by_who_saw_the_last(store: Store) -> None:

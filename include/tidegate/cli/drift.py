@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tidegate.job import store_endpoint
 if TYPE_CHECKING:
     from tidegate.store import Store
     from tidegate.store.questions import Question
+    from tidegate.types import Agreed
 
 
 def commands(add: Add) -> None:
@@ -49,7 +51,7 @@ def _list(options: Any) -> int:
     stream = getattr(options, "stream", None)
     with open_store(store_endpoint(from_environment)) as store:
         names = [one.stream for one in store.status()] if stream is None else [stream]
-        agreed = {name: store.agreed(name) or [] for name in names}
+        agreed = {name: _agreed(store, name) for name in names}
         questions = store.questions(stream)
     if options.json:
         columns = {name: [one.to_json() for one in some] for name, some in agreed.items()}
@@ -79,7 +81,7 @@ def _answer(options: Any) -> int:
 
     stream, column = options.stream, options.column
     with open_store(store_endpoint(from_environment)) as store:
-        if not options.accept and column in _agreed(store, stream):
+        if not options.accept and column in {one.column.name for one in _agreed(store, stream)}:
             raise ConfigError(
                 f"{stream}: column {column!r} is read already. To leave it out of the store, "
                 "name it in the cleaning step drop_columns."
@@ -101,8 +103,9 @@ def _next(question: Question) -> str:
     return "; it is left out for good, or until it is accepted here"
 
 
-def _agreed(store: Store, stream: str) -> set[str]:
-    return {one.column.name for one in store.agreed(stream) or []}
+def _agreed(store: Store, stream: str) -> Sequence[Agreed]:
+    found = store.agreement(stream)
+    return found.columns if found else ()
 
 
 def _unknown(store: Store, stream: str, column: str) -> ConfigError:

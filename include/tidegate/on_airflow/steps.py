@@ -34,14 +34,16 @@ def declare(job: Job) -> None:
         """Apply the cleaning steps."""
         from tidegate import path
 
-        return describe.brief(path.clean(job, _staged(pulled)))
+        with _skipping():
+            return describe.brief(path.clean(job, _staged(pulled)))
 
     @task
     def validate(cleaned: dict[str, Any]) -> dict[str, Any]:
         """Check the expectations; hold the rows that fail."""
         from tidegate import path
 
-        return describe.brief(path.validate(job, _staged(cleaned)))
+        with _skipping():
+            return describe.brief(path.validate(job, _staged(cleaned)))
 
     @task(outlets=[asset, derivation.NEWS])  # type: ignore[untyped-decorator]
     def load(validated: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ _NAME_RULE = (
 )
 _TAKEN = {"doctor", "verify"}
 """A source's own DAGs: shop.doctor, shop.verify."""
+_OURS = "tidegate"
+"""The DAGs of the store: tidegate.verify, tidegate.derive."""
 _IN_SOURCE = {
     "name": "A source is called as its file.",
     **dict.fromkeys(Settings.model_fields, "Write it under 'defaults:' or under a stream."),
@@ -178,6 +180,9 @@ class _File:
         return source.model_copy(update={"name": self.name, "defaults": defaults}), raw, []
 
     def _file_name(self) -> list[Mistake]:
+        if self.name == _OURS:
+            text = f"{show(self.name)} cannot be the name of a source: Tidegate's own DAGs have it."
+            return [Mistake((), f"{text} Rename the file.")]
         if _is_name(self.name):
             return []
         text = f"the file's name is the source's name, and {show(self.name)} cannot be one."

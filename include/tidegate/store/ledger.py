@@ -204,7 +204,7 @@ def _value(text: str | None) -> Json:
 
 
 def record(connection: Connection, increment: Increment, report: Report, part: Part) -> None:
-    """Write the line of *part*; what was observed of the source stands in that of the last one."""
+    """Write the line of *part*; what is said of all parts together stands in that of the last."""
     request = increment.request
     window = request.window
     values: dict[str, Any] = {
@@ -214,14 +214,15 @@ def record(connection: Connection, increment: Increment, report: Report, part: P
         "window_until": window.until if window else None,
         "watermark_before": watermark_text(increment.low),
         "watermark_after": watermark_text(report.watermark),
-        "read_number": increment.read, "cleaned": json.dumps(increment.cleaned),
+        "read_number": increment.read, "cleaned": "[]", "checks": "[]",
         "source_columns": _text(increment.source_columns or None),
-        "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
         "committed_at": committed_at(connection),
         "fence": increment.fence, "part": part.number, "parts": part.of,
     }  # fmt: skip
     if part.last:
         values |= {
+            "cleaned": json.dumps(increment.cleaned),
+            "checks": json.dumps([asdict(check) for check in increment.checks], default=str),
             "bound": increment.bound, "census": _text(dict(increment.census)),
             "gone": increment.gone.rows if increment.gone else 0,
         }  # fmt: skip

@@ -234,9 +234,7 @@ def _commit(connection: Connection, todo: Load, plan: Records, part: Part) -> Re
 def _advance(connection: Connection, increment: Increment, part: Part) -> Watermark | None:
     """Keep everybody else out, and with the last part move the watermark; returns where it is."""
     request = increment.request
-    if not request.mode.advances:
-        agreements.settle(connection, increment)
-    else:
+    if request.mode.advances:
         leases.hold(connection, request.stream, increment.fence)
         if part.last:
             agreements.settle(connection, increment)

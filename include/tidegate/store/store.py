@@ -29,6 +29,7 @@ from tidegate.store import (
 )
 from tidegate.store import digest as digests
 from tidegate.store import engine as engines
+from tidegate.store.agreements import Agreement
 from tidegate.store.checks import invariants, repair
 from tidegate.store.checks.violations import Violation
 from tidegate.store.digest import Digest
@@ -42,7 +43,7 @@ from tidegate.store.reading.library import Library
 from tidegate.store.retention import Moved
 from tidegate.store.status import StreamStatus
 from tidegate.store.verification import Verifying
-from tidegate.types import Agreed, Column
+from tidegate.types import Column
 
 
 class Store(Library, Questions, Verifying):
@@ -75,10 +76,16 @@ class Store(Library, Questions, Verifying):
         with self._reading() as connection:
             return ledger.state(connection, stream)
 
-    def agreed(self, stream: str) -> list[Agreed] | None:
-        """The columns agreed on; see :func:`tidegate.store.agreements.agreed`."""
+    def agreement(self, stream: str) -> Agreement | None:
+        """The columns agreed on; see :mod:`tidegate.store.agreements`."""
         with self._reading() as connection:
-            return agreements.agreed(connection, stream)
+            return agreements.find(connection, stream)
+
+    def agree(self, stream: str, fence: int, agreement: Agreement) -> None:
+        """Begin to read with other columns. Raises FencedError when another run took over."""
+        with self._writing() as connection:
+            leases.hold(connection, stream, fence)
+            agreements.keep(connection, stream, agreement)
 
     def lease(self, stream: str, owner: str) -> int:
         """Take the lease of *stream*; see :meth:`tidegate.store.leases.Leases.take`."""
