@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tidegate.sources.sql.bounds import samples
 from tidegate.sources.sql.bounds.barrier import CAP, Barrier, Look, advance, safe_moment
 from tidegate.sources.sql.bounds.clocks import Clock
-from tidegate.sources.sql.bounds.drain import began
+from tidegate.sources.sql.bounds.drain import _advance, _Lists, began
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -207,7 +207,7 @@ def clock(server: float, here: float, slow: float = 0.0, boot: str = "a") -> Clo
 
 def test_a_clock_that_runs_as_ours_does_was_not_set() -> None:
     assert clock(60, 60).set_back(clock(0, 0)) == timedelta(0)
-    assert not clock(60, 60).stepped(clock(0, 0))
+    assert clock(60, 60).fallen(clock(0, 0)) < timedelta(seconds=0.1)
     assert clock(3600, 3600).set_back(clock(0, 0)) < timedelta(seconds=3), "a rate of 0.1 %"
 
 
@@ -216,7 +216,7 @@ def test_a_clock_that_was_set_back_is_covered_by_what_is_read_again(back: float)
     for passed in (1, 60, 600):
         before, after = clock(0, 0), clock(passed - back, passed)
         assert after.set_back(before) >= timedelta(seconds=back - 1)
-        assert after.stepped(before)
+        assert after.fallen(before) >= timedelta(seconds=back)
 
 
 def test_a_slow_answer_makes_the_step_larger_never_smaller() -> None:
@@ -225,8 +225,7 @@ def test_a_slow_answer_makes_the_step_larger_never_smaller() -> None:
         assert after.set_back(before) >= timedelta(seconds=2)
 
 
-def test_a_clock_that_was_set_ahead_is_a_step_and_nothing_is_read_again() -> None:
-    assert clock(160, 60).stepped(clock(0, 0))
+def test_for_a_clock_that_was_set_ahead_nothing_is_read_again() -> None:
     assert clock(160, 60).set_back(clock(0, 0)) == timedelta(0)
 
 
@@ -248,6 +247,46 @@ def test_another_machine_goes_by_the_time_of_day() -> None:
     after = Clock(at(60), "b", (7, 7), (1e9 + 60, 1e9 + 60))
     assert after.set_back(before) == timedelta(0)
     assert Clock.from_json(after.to_json()) == after
+
+
+def behind(times: Iterable[float], own: Callable[[int, float], Clock]) -> list[float]:
+    """How far each look is behind, with transactions of 15 s, a new one every 10 s, always."""
+    kept, found = None, []
+    for place, second in enumerate(times):
+        now = own(place, second)
+        running = [k for k in range(-2, place + 1) if 10 * k <= second < 10 * k + 15]
+        lists = _Lists(
+            1000 + place,
+            [(100 + k, "app", "h", "Sleep") for k in running],
+            [(100 + k, int(T0.timestamp()) + 10 * k) for k in running],
+        )
+        answer = _advance(now, at(-86_400), lists, kept)
+        kept = answer.kept
+        assert answer.safe.moment
+        found.append((now.server - answer.safe.moment).total_seconds())
+    return found
+
+
+def test_slow_answers_and_machines_whose_clocks_differ_do_not_hold_the_bound() -> None:
+    times = [10.0 * look for look in range(30)]
+
+    def slow(_: int, second: float) -> Clock:
+        return clock(second + 0.3, second, 0.6)
+
+    def two(place: int, second: float) -> Clock:
+        host = place % 2
+        return clock(second, second + host, boot="ab"[host])
+
+    assert max(behind(times, slow)[2:]) < 25
+    assert max(behind(times, two)[2:]) < 25
+
+
+def test_a_barrier_from_before_a_step_back_is_lowered_by_as_much() -> None:
+    lists = _Lists(1, [(7, "app", "h", "Query")], [])
+    kept = _advance(clock(0, 0), None, lists, None).kept
+    after = _advance(clock(20, 50), None, _Lists(2, [(8, "app", "h", "Query")], []), kept)
+    assert after.safe.moment is not None
+    assert at(-31) < after.safe.moment <= at(-30)
 
 
 # Numbers -----------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_a_server_that_is_new_to_us_does_not_make_all_be_read_again(mariadb: Ser
     assert first.high == second.floor == third.floor
 
 
-def test_what_was_waited_for_before_a_step_or_a_restart_is_not_waited_for(mariadb: Server) -> None:
+def test_what_was_waited_for_before_a_restart_is_not_waited_for(mariadb: Server) -> None:
     endpoint, shared = make(mariadb), Apart()
     with open_transaction(endpoint):
         observe(endpoint, shared)

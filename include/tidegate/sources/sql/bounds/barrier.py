@@ -19,13 +19,16 @@ A session that was busy and had no transaction is not let go because its stateme
 changed: within a stored function or trigger both change, and the stamp is that of the outer
 statement. A transaction leaves the list only when all new reads see it. Two transactions of one
 session that began in the same second are taken for one: that only takes longer.
+
+When the server's clock may have been set back by δ since a look, statements that begin after it are
+stamped t - δ or later: its barrier is lowered by as much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tidegate.model import Json
 
@@ -66,6 +69,10 @@ class Barrier:
     def to_json(self) -> Json:
         """For the store."""
         return [self.at.isoformat(), {str(key): old for key, old in self.waits.items()}]
+
+    def lowered(self, by: timedelta) -> Barrier:
+        """The same, with the server's clock set back."""
+        return Barrier(self.at - by, self.waits)
 
     def after(self, look: Look) -> Barrier:
         """What it still waits for."""

@@ -127,7 +127,7 @@ class Bound:
         if self._temporal:
             moment = safe.moment and safe.moment - MARGIN - duration(str(lookback))
             return self._by_time(memory, safe.clock, moment, text)
-        older = () if memory is None or safe.clock.stepped(memory.clock) else memory.samples
+        older = samples.until(memory.samples if memory else (), safe.clock.server)
         found = samples.settle(samples.add(older, sample), safe.moment)
         high = None
         if found and safe.moment and found[0][0] <= safe.moment:

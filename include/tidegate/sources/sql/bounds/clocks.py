@@ -6,6 +6,9 @@ set back by δ: then T - δ or later. With *d* = (time that passed here) - (time
 Our time is read before and after the server's, and *d* takes the longest that may have passed, so
 that a slow answer makes it larger, never smaller. Here means this machine's time since it was
 started, which nobody sets; only between two machines, or two starts, it is the time of day.
+
+Whatever was safe is lowered by δ, and is as true as before: nothing has to be called a step, and
+two machines of ours whose times of day differ cost as many seconds, and no more.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ from tidegate.model import Json
 MARGIN = timedelta(seconds=1)
 """Every bound by time stays this far below the safe moment; a clock set back by less is no step."""
 RATE = 0.001
-_STEP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +61,15 @@ class Clock:
 
     def set_back(self, before: Clock) -> timedelta:
         """How far rows may be stamped below *before*, beyond what the margin covers."""
-        passed, fell = self._since(before)
-        return max(timedelta(0), timedelta(seconds=max(0.0, fell) + passed * RATE) - MARGIN)
+        return max(timedelta(0), self.fallen(before) - MARGIN)
 
-    def stepped(self, before: Clock) -> bool:
-        """Whether the server's clock was set since *before*, to either side."""
-        passed, fell = self._since(before)
-        return abs(fell) > _STEP + passed * RATE
-
-    def _since(self, before: Clock) -> tuple[float, float]:
-        """Seconds that passed here at most; and by how many less passed there."""
+    def fallen(self, before: Clock) -> timedelta:
+        """How far the server's clock may have been set back since *before*, or run slow."""
         same = self.boot and self.boot == before.boot
         ours, theirs = (self.ticks, before.ticks) if same else (self.wall, before.wall)
         passed = ours[1] - theirs[0]
-        return max(0.0, passed), passed - (self.server - before.server).total_seconds()
+        fell = passed - (self.server - before.server).total_seconds()
+        return timedelta(seconds=max(0.0, fell) + max(0.0, passed) * RATE)
 
 
 def _ticks() -> float:

@@ -150,16 +150,16 @@ def _lists(connection: sa.Connection, facts: Facts) -> _Lists:
 
 
 def _advance(clock: Clock, started: datetime | None, lists: _Lists, kept: Json) -> Answer:
-    """The barriers after this look. What was before a restart, or before a step, counts no more.
+    """The barriers after this look. Those from before a restart count no more.
 
     All statements began after the server did: its start is the barrier to begin with.
     """
     transactions = lists.transactions or []
+    fallen = clock.fallen(Clock.from_json(kept["clock"])) if kept else timedelta(0)
     barriers = [Barrier(started, {})] if started else []
-    if kept and Clock.from_json(kept["clock"]).stepped(clock):
-        barriers = []
-    elif kept and kept["own"] < lists.own:
+    if kept and kept["own"] < lists.own:
         barriers = [Barrier.from_json(barrier) for barrier in kept["barriers"]]
+    barriers = [barrier.lowered(fallen) for barrier in barriers]
     commands = {int(row[0]): str(row[3]) for row in lists.sessions}
     barriers = advance(
         barriers,

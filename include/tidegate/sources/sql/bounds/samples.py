@@ -30,6 +30,11 @@ def add(samples: Sequence[Sample], sample: Sample | None) -> tuple[Sample, ...]:
     return tuple(kept)
 
 
+def until(samples: Sequence[Sample], now: datetime) -> tuple[Sample, ...]:
+    """Without those of a clock that was set back since: it would be long before they are safe."""
+    return tuple(sample for sample in samples if sample[0] <= now)
+
+
 def settle(samples: Sequence[Sample], safe: datetime | None) -> tuple[Sample, ...]:
     """The newest one that is safe, if any, and those after it."""
     over = [place for place, (moment, _) in enumerate(samples) if safe and moment <= safe]
