@@ -242,6 +242,30 @@ def test_another_character_set_is_no_other_content(mariadb: Server) -> None:
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "cells"),
+    [
+        ("VARCHAR(300)", "TEXT", ["", "abc", "a ", "x" * 255, "x" * 256, "ä" * 128]),
+        ("CHAR(9)", "LONGTEXT", ["", "abc"]),
+        ("VARBINARY(300)", "LONGBLOB", [b"", b"a\0", b"x" * 256]),
+        ("BINARY(3)", "BLOB", [b"a\0b"]),
+        ("INT", "BIGINT(9) UNSIGNED ZEROFILL", [0, 7]),
+        ("DECIMAL(9,2)", "DECIMAL(9,2) UNSIGNED ZEROFILL", ["1.50"]),
+        ("FLOAT", "DOUBLE ZEROFILL", [0.1]),
+        ("DATETIME", "DATETIME(6)", ["2024-01-01 10:00:00", "0000-00-00"]),
+        ("TIMESTAMP NULL", "TIMESTAMP(3) NULL", ["2024-01-01 10:00:00"]),
+        ("TIME", "TIME(6)", ["-00:00:01"]),
+    ],
+)
+def test_another_declaration_of_the_same_cells_changes_no_hash(
+    mariadb: Server, before: str, after: str, cells: list[Any]
+) -> None:
+    endpoint, name = table(mariadb, f"cell {before}", [{"cell": cell} for cell in cells])
+    found = hashes(endpoint, stream(table=name))
+    mariadb.execute(endpoint, f"ALTER TABLE {name} MODIFY cell {after}")
+    assert hashes(endpoint, stream(table=name)) == found
+
+
 def test_cells_larger_than_a_packet_together_have_a_hash(mariadb: Server) -> None:
     """CONCAT gives NULL where its result exceeds ``max_allowed_packet``, 16 MB here."""
     endpoint, name = table(mariadb, "a LONGTEXT, b LONGTEXT, c LONGTEXT", [])

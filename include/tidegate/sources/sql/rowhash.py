@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import DATETIME, TIME
 from sqlalchemy.dialects.postgresql import BIT
 
 from tidegate.sources.sql.catalogue import Native
@@ -21,21 +22,22 @@ Expression = sa.ColumnElement[Any]
 
 _UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "ascii"})
 _NUMBERS = frozenset({
-    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "double", "year",
-    "date", "time", "datetime", "timestamp",
+    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "double", "year", "date",
 })  # fmt: skip
-_SHORT = frozenset({"char", "varchar"})
-_OCTETS = frozenset({"binary", "varbinary"})
-_LONG_TEXTS = frozenset({"tinytext", "text", "mediumtext", "longtext", "json"})
-_LONG_OCTETS = frozenset({
-    "tinyblob", "blob", "mediumblob", "longblob", "vector", "geometry", "point", "linestring",
-    "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
-    "geomcollection",
+_MOMENTS: dict[str, sa.types.TypeEngine[Any]] = {
+    "datetime": DATETIME(fsp=6), "timestamp": DATETIME(fsp=6), "time": TIME(fsp=6),
+}  # fmt: skip
+_OCTETS = frozenset({"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})
+_SHAPES = frozenset({
+    "vector", "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring",
+    "multipolygon", "geometrycollection", "geomcollection",
 })  # fmt: skip
+_SHORT = 255
+"""Octets that a cell may have to be part of the text itself."""
 
 
 def mysql(natives: Sequence[Native]) -> Expression:
-    """For MySQL and MariaDB: MD5 over ``5,3:abc,,…``, a cell's length before each text."""
+    """For MySQL and MariaDB: MD5 over ``5,3:abc,,…``, its length before each short text."""
     digest = sa.func.md5(sa.func.concat_ws(_text(","), *map(_mysql_cell, natives)))
     number = sa.func.conv(sa.func.left(digest, _number(16)), _number(16), _number(-10))
     return _untyped(sa.cast(number, sa.Integer()))
@@ -52,25 +54,35 @@ def postgres(natives: Sequence[Native]) -> Expression:
 def _mysql_cell(native: Native) -> Expression:
     """The empty text stands for NULL: no other cell is written so.
 
-    Long cells count by a digest of their own: joined, they could exceed ``max_allowed_packet``,
-    and the hash would be NULL.
+    How a column is declared does not matter where its cells stay what they are: VARCHAR may become
+    TEXT, and a time may get more digits.
     """
     kind = native.declared.split("(")[0].split()[0]
     column: Expression = named(native.own)
     if kind in _NUMBERS:
-        cell = column
+        cell = column + _number(0) if "zerofill" in native.declared else column
+    elif kind in _MOMENTS:
+        cell = sa.cast(column, _MOMENTS[kind])
     elif kind == "float":  # its text form has six digits only
         cell = sa.cast(column, sa.Double())
     elif kind == "bit":
         cell = sa.cast(column, sa.DECIMAL(20, 0))
-    elif kind in _LONG_OCTETS:
+    elif kind in _SHAPES:
         cell = sa.func.md5(column)
-    elif kind in _LONG_TEXTS:
-        cell = sa.func.md5(_unicode(column, native))
     else:
-        octets = column if kind in _OCTETS else _unicode(column, native)
-        cell = sa.func.concat(sa.func.octet_length(octets), _text(":"), octets)
+        cell = _sized(column if kind in _OCTETS else _unicode(column, native))
     return sa.func.ifnull(cell, _text(""))
+
+
+def _sized(octets: Expression) -> Expression:
+    """``3:abc``, or a digest: joined, long cells could exceed ``max_allowed_packet``.
+
+    The hash of the row would be NULL then.
+    """
+    size = sa.func.octet_length(octets)
+    return sa.func.if_(
+        size > _number(_SHORT), sa.func.md5(octets), sa.func.concat(size, _text(":"), octets)
+    )
 
 
 def _unicode(column: Expression, native: Native) -> Expression:
