@@ -14,7 +14,7 @@ from services import Server
 from sources.late.readers import TABLE, connect
 from sources.tables import stream
 from tidegate.connections import Endpoint
-from tidegate.errors import RefusedError
+from tidegate.errors import ChangedError, RefusedError
 from tidegate.model import Json, Watermark
 from tidegate.sources import Apart, Observation, open_source
 from tidegate.sources.sql.bounds import answer
@@ -306,6 +306,55 @@ def test_a_foreign_table_is_written_elsewhere(postgres: Server) -> None:
     )
     with pytest.raises(RefusedError, match="another server writes the rows"):
         observe(endpoint, table="parts", bound="computed")
+
+
+@pytest.mark.parametrize("how", ["partition", "child"])
+def test_a_part_that_is_subscribed_is_written_elsewhere(postgres: Server, how: str) -> None:
+    """By default the entries are those of the leaves, not that of the root."""
+    endpoint = make(postgres)
+    if how == "partition":
+        postgres.execute(
+            endpoint,
+            "CREATE TABLE parts (LIKE orders) PARTITION BY RANGE (id)",
+            "CREATE INDEX ON parts (changed, id)",
+            "CREATE TABLE leaf PARTITION OF parts FOR VALUES FROM (0) TO (9)",
+        )
+    else:
+        postgres.execute(
+            endpoint, "CREATE TABLE parts (LIKE orders)", "CREATE TABLE leaf () INHERITS (parts)"
+        )
+    assert "drained" in observe(endpoint, table="parts").bound
+    postgres.execute(
+        endpoint,
+        "CREATE SUBSCRIPTION elsewhere CONNECTION 'host=/nowhere dbname=x' PUBLICATION p "
+        "WITH (connect = false)",
+        "SET allow_system_table_mods = on",
+        "INSERT INTO pg_subscription_rel SELECT oid, 'leaf'::regclass, 'r' FROM pg_subscription"
+        " WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    try:
+        assert "another server writes the rows" in observe(endpoint, table="parts").bound
+    finally:
+        postgres.execute(
+            endpoint,
+            "ALTER SUBSCRIPTION elsewhere SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION elsewhere",
+        )
+
+
+def test_tables_whose_names_differ_in_case_only_are_two(mariadb: Server) -> None:
+    endpoint = make(mariadb)
+    mariadb.execute(endpoint, "CREATE TABLE Orders (id INT, changed DATETIME(6)) ENGINE = MyISAM")
+    assert "drained" in observe(endpoint).bound
+
+
+def test_a_table_that_is_gone_when_its_stamps_are_asked_for_has_changed(server: Server) -> None:
+    endpoint = make(server)
+    with open_source(endpoint, stream(), "shop.orders") as source:
+        source.columns()
+        server.execute(endpoint, "DROP TABLE orders")
+        with pytest.raises(ChangedError, match="'orders' changed while it was looked at"):
+            source.observe(Apart())
 
 
 def test_other_databases_and_a_prepared_transaction_there_do_not_matter(postgres: Server) -> None:

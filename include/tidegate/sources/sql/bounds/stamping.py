@@ -6,22 +6,27 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.errors import ChangedError
 from tidegate.sources.sql.bounds.answer import Refusal
 from tidegate.sources.sql.catalogue import Native
 from tidegate.sources.sql.plan import Plan
 from tidegate.sources.sql.session import Session
 from tidegate.types import TEMPORAL, ColumnType
 
-_MYSQL = (
-    "SELECT t.engine, c.column_default, c.extra FROM information_schema.tables t"
-    " JOIN information_schema.columns c USING (table_schema, table_name)"
-    " WHERE t.table_schema = COALESCE(%s, DATABASE()) AND t.table_name = %s AND c.column_name = %s"
+_MYSQL = (  # not joined: names that differ in case only would be taken for one
+    "SELECT (SELECT t.engine FROM information_schema.tables t"
+    " WHERE t.table_schema = COALESCE(%(schema)s, DATABASE()) AND t.table_name = %(table)s),"
+    " c.column_default, c.extra FROM information_schema.columns c"
+    " WHERE c.table_schema = COALESCE(%(schema)s, DATABASE()) AND c.table_name = %(table)s"
+    " AND c.column_name = %(column)s"
 )
 _POSTGRES = """
-SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = r.oid) AS subscribed,
-  r.relkind = 'f' OR EXISTS (
-    SELECT FROM pg_catalog.pg_partition_tree(r.oid) t JOIN pg_catalog.pg_class p ON p.oid = t.relid
-    WHERE p.relkind = 'f') AS foreign_rows,
+SELECT EXISTS (
+    WITH RECURSIVE tree AS (SELECT r.oid UNION SELECT i.inhrelid
+      FROM pg_catalog.pg_inherits i JOIN tree ON i.inhparent = tree.oid)
+    SELECT FROM tree JOIN pg_catalog.pg_class p USING (oid)
+    LEFT JOIN pg_catalog.pg_subscription_rel s ON s.srrelid = p.oid
+    WHERE p.relkind = 'f' OR s.srrelid IS NOT NULL) AS elsewhere,
   (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d
     WHERE d.adrelid = r.oid AND d.adnum = a.attnum) AS default_text,
   EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
@@ -33,7 +38,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = r.
       format('%%I.%%I', n.nspname, r.relname), a.attname)::regclass) AS numbered
 FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
 JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid
-WHERE n.nspname = %s AND r.relname = %s AND a.attname = %s
+WHERE n.nspname = %(schema)s AND r.relname = %(table)s AND a.attname = %(column)s
 """
 _NOW = re.compile(r"\b(now|current_date|localtimestamp|\w+_timestamp)\b", re.IGNORECASE)
 
@@ -46,7 +51,10 @@ class Stamping:
 
 
 def stamping(session: Session, plan: Plan, cursor: Native, type: ColumnType) -> Stamping | Refusal:
-    """What the catalogue says; a refusal for a table whose writers the server does not see."""
+    """What the catalogue says; a refusal for a table whose writers the server does not see.
+
+    Raises ChangedError when the table is gone meanwhile.
+    """
     table = plan.table
     if table.view:
         return Refusal("it is a view, of tables unknown", "Read the table itself")
@@ -55,8 +63,12 @@ def stamping(session: Session, plan: Plan, cursor: Native, type: ColumnType) -> 
         return Refusal("SQLite shows no transactions", "Use bound: lookback")
     query, judge = ask
     with session.translated():
-        place = (table.schema, table.name, cursor.own)
-        row = session.connection.exec_driver_sql(query, place).one()
+        place = {"schema": table.schema, "table": table.name, "column": cursor.own}
+        row = session.connection.exec_driver_sql(query, place).first()
+    if row is None:
+        raise ChangedError(
+            f"{session.endpoint.name}: the table {table.name!r} changed while it was looked at."
+        )
     return judge(row, type.name in TEMPORAL)
 
 
@@ -71,7 +83,7 @@ def _in_mysql(row: Any, temporal: bool) -> Stamping | Refusal:
 
 
 def _in_postgres(row: Any, temporal: bool) -> Stamping | Refusal:
-    if row.subscribed or row.foreign_rows:
+    if row.elsewhere:
         return Refusal(
             "another server writes the rows (a subscription or a foreign table)",
             "Connect to that server",
