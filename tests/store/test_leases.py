@@ -122,6 +122,19 @@ def test_windows_need_no_lease(desk: Desk) -> None:
     desk.store.renew(desk.name, 0)
 
 
+def test_a_finished_run_that_stirs_again_keeps_nobody_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = leased(desk, "one", 1, row(1))
+    desk.store.load(staged, desk.stream)
+    monkeypatch.setattr(desk.store._leases, "_renewed", {})
+    desk.store.renew(desk.name, staged.fence)
+    with pytest.raises(BusyError):
+        desk.store.lease(desk.name, "two")
+    assert desk.store.load(staged, desk.stream).repeated
+    desk.store.lease(desk.name, "two")
+
+
 def test_status_says_who_runs_a_stream_and_how_far_it_is_safe(desk: Desk) -> None:
     staged = leased(desk, "night run", 1, row(1))
     (status,) = desk.store.status()

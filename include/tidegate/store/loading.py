@@ -94,6 +94,8 @@ class Loader:
             if part.number not in done:
                 done[part.number] = self._part(todo, plan, part)
         reports = [report for _, report in sorted(done.items())]
+        if all(report.repeated for report in reports):  # its lease ended with the last part
+            self.leases.release(increment.request.stream, increment.fence)
         return replace(_together(reports), details=self._details(reports))
 
     def _part(self, todo: Load, plan: Records, part: Part) -> Report:
