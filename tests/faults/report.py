@@ -114,7 +114,7 @@ _NOT_TRIED = """\
 - A PostgreSQL store on a full disk, and the clock of a PostgreSQL source or of the machine itself.
 - Packets that are lost or doubled below TCP.
 - Faults of Airflow's own processes: those have a [campaign of their own](faults_airflow.md).
-- "Recovery" includes the lease of a run that is not tried again: 4 s here, or eight times the
+- "Recovery" includes the lease of a run that is not tried again: 4 s here, or twice the
   longest run where the machine is slow; 120 s as delivered.
 """
 
