@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from services import Server
 from shops import STAMP, Shop, bare
 from tidegate import verify as package
 from tidegate.compare import compare
-from tidegate.errors import BrakeError, BusyError, ChangedError
-from tidegate.model import Mode
+from tidegate.errors import BrakeError, BusyError, ChangedError, ConfigError
+from tidegate.model import Mode, Watermark
 from tidegate.verify import Result, chunks, verify
+from tidegate.verify.mending import Mender
 
 SOURCES, STORES = ("sqlite", "mariadb", "postgres"), ("sqlite", "postgres")
 PAIRS = list(itertools.product(SOURCES, STORES))
@@ -468,6 +470,48 @@ def test_a_stopped_verification_goes_on_unless_told_to_begin_anew(bench: Bench) 
     with bench.job().store() as store:
         states = [one.state for one in store.verifications("shop.orders")]
     assert states == ["done", "stopped", "done"]
+
+
+@few
+@pytest.mark.parametrize("type", ["INTEGER", "TIMESTAMP"])
+def test_a_stopped_verification_of_another_cursor_is_not_gone_on_with(
+    opened: Any, source: str, store: str, type: str
+) -> None:
+    bench = opened(source, store)
+    value = "0" if type == "INTEGER" else f"'{OLD} 10:00:00'"
+    bench.execute(
+        f"ALTER TABLE orders ADD COLUMN other {type} DEFAULT {value} NOT NULL",
+        f"UPDATE orders SET other = {'id' if type == 'INTEGER' else 'other'}",
+        "CREATE INDEX by_other ON orders (other, id)",
+    )
+    bench.run(Mode.FULL)
+    assert not bench.verify(stop=lambda: True).finished
+    other = {"cursor": "other", "lookback": 0 if type == "INTEGER" else "1m"}
+    bench.run(Mode.FULL, **other)
+    bench.spoil("DELETE FROM shop__orders WHERE _key IN ('201', '202')")
+    result = bench.verify(other)
+    assert (result.compared, *counts(result), result.verified) == (ROWS, 2, 2, 0, 0, True)
+    assert result.watermark.column == "other"
+
+
+LOWER = [
+    (5, 7), (Decimal(5), 7), (date(2026, 3, 1), "2026-03-02"),
+    (datetime(2026, 3, 1), "2026-03-02T00:00:00.000000"),
+    (datetime(2026, 3, 1, tzinfo=UTC), "2026-03-02T00:00:00.000000+00:00"),
+    ("5", None), (5.0, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("low", [7, *(low for _, low in LOWER[2:5])])
+def test_a_watermark_says_nothing_of_cursors_of_another_kind(bench: Bench, low: int | str) -> None:
+    nobody: Any = None
+    mender = Mender(bench.job(), nobody, nobody, Watermark(low), "run")
+    for cursor, above in LOWER:
+        if above == low:
+            assert mender._lies_below(cursor)
+        else:
+            with pytest.raises(ConfigError, match="which is not of the watermark's kind"):
+                mender._lies_below(cursor)
 
 
 def test_what_is_gone_is_found_whatever_else_goes_while_a_verification_rests(bench: Bench) -> None:

@@ -393,7 +393,7 @@ MUTANTS = (
             ),
             Patch(
                 "verify/mending.py",
-                "        elif _lies_below(cursor, self._below):\n",
+                "        elif self._lies_below(cursor):\n",
                 "        elif True:\n",
             ),
         ),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tidegate import deletes, faults, path
+from tidegate.errors import ConfigError
 from tidegate.job import Job
 from tidegate.model import Mode, Request, Watermark
 
@@ -51,7 +52,10 @@ class Mender:
         self._run_id = run_id
 
     def examine(self, keys: Iterable[str]) -> Verdict:
-        """Look again at each of *keys*."""
+        """Look again at each of *keys*.
+
+        Raises ConfigError when a cursor is not of the watermark's kind.
+        """
         verdict = Verdict()
         for some in deletes.batches(keys):
             before = self._hashes(some)
@@ -92,7 +96,7 @@ class Mender:
             verdict.settled += 1
         elif (cursor := next(iter(rows.values()))) is None:
             verdict.unbound.append(key)
-        elif _lies_below(cursor, self._below):
+        elif self._lies_below(cursor):
             verdict.faults.append(key)
         else:
             verdict.settled += 1
@@ -110,11 +114,19 @@ class Mender:
     def _hashes(self, keys: list[str]) -> dict[str, int]:
         return self._store.hashes(self._job.full_name, keys)
 
+    def _lies_below(self, cursor: Any) -> bool:
+        """Whether a row's *cursor*, as pages hold it, is below the watermark.
 
-def _lies_below(cursor: Any, watermark: Watermark) -> bool:
-    """Whether a row's *cursor*, as pages hold it, is below *watermark*."""
-    if isinstance(watermark.cursor, int):
-        return Decimal(cursor) < watermark.cursor
-    if isinstance(cursor, datetime):
-        return cursor.isoformat(timespec="microseconds") < watermark.cursor
-    return str(cursor) < watermark.cursor  # a date
+        Raises ConfigError when the two are not of one kind.
+        """
+        low = self._below.cursor
+        if isinstance(low, int) and isinstance(cursor, int | Decimal):
+            return cursor < low
+        exact = isinstance(cursor, datetime)
+        text = cursor.isoformat(timespec="microseconds") if exact else str(cursor)
+        if isinstance(low, str) and isinstance(cursor, date) and len(text) == len(low):
+            return text < low
+        raise ConfigError(
+            f"{self._job.full_name}: cursor: a row has {text!r}, which is not of the watermark's "
+            f"kind, {low!r}. Run the stream with --full once."
+        )

@@ -70,10 +70,10 @@ def verify(
     """Compare *job*'s stream with its source, below the watermark; and repair what differs.
 
     A verification that was killed or stopped goes on where it was, unless *again* says to begin
-    anew. *allow_deletes* takes the place of ``deletes.brake`` this once. *stop* is asked after each
-    part. Raises BrakeError when more rows are gone from the source than that, FencedError when
-    another process went on with this verification, ChangedError when the table's columns are not
-    those that the stream was last read with: it has to run first.
+    anew, or the cursor is another one now. *allow_deletes* takes the place of ``deletes.brake``
+    this once. *stop* is asked after each part. Raises BrakeError when more rows are gone from the
+    source than that, FencedError when another process went on with this verification, ChangedError
+    when the table's columns are not those that the stream was last read with: it has to run first.
     """
     from tidegate.sources import open_source
 
@@ -85,12 +85,24 @@ def verify(
             return Result(name, None, finished=True, note="the stream has not run yet")
         _adopt(job, store, source)
         store.number_keys(name, composite=len(job.stream.primary_key) > 1)
-        since = (datetime.now(UTC) - RESUMED).isoformat(timespec="microseconds")
-        progress = None if again else store.unfinished(name, since)
+        progress = None if again else _unfinished(store, name, watermark)
         if progress is None:
             progress = store.begin_verification(name, watermark)
         kept = _Pass(job, store, source, progress, repair=repair).run(allow_deletes, stop)
     return _result(kept, time.monotonic() - began)
+
+
+def _unfinished(store: Store, name: str, watermark: Watermark) -> Progress | None:
+    """The verification to go on with; none whose watermark is not of the same cursor."""
+    since = (datetime.now(UTC) - RESUMED).isoformat(timespec="microseconds")
+    kept = store.unfinished(name, since)
+    if kept is None or _kind(kept.watermark) != _kind(watermark):
+        return None
+    return kept
+
+
+def _kind(watermark: Watermark) -> tuple[str | None, type]:
+    return watermark.column, type(watermark.cursor)
 
 
 def _adopt(job: Job, store: Store, source: Source) -> None:
