@@ -10,14 +10,15 @@ from typing import Any, cast
 
 import pytest
 
+import services
 from services import Server
 from sources.late.readers import TABLE, connect
-from sources.tables import stream
+from sources.tables import findings, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import ChangedError, RefusedError
 from tidegate.model import Json, Watermark
 from tidegate.sources import Apart, Observation, open_source
-from tidegate.sources.sql.bounds import answer
+from tidegate.sources.sql.bounds import answer, drain
 from tidegate.sources.sql.bounds import server as servers
 
 
@@ -284,6 +285,43 @@ def test_a_server_that_only_reads_is_taken_for_a_replica(mariadb: Server) -> Non
         assert "the server is read-only, like a replica" in observe(endpoint).bound
     finally:
         mariadb.execute(endpoint, "SET GLOBAL read_only = OFF")
+
+
+def test_a_replica_that_is_stopped_is_none_the_less_one() -> None:
+    """It brings the primary's stamps of all that time when it goes on."""
+    server = services.start("mariadb", private=True)
+    try:
+        endpoint = make(server)
+        server.execute(
+            endpoint,
+            "CREATE USER mere IDENTIFIED BY 'x'",
+            "GRANT PROCESS ON *.* TO mere",
+            "GRANT SELECT ON * TO mere",
+        )
+        mere = replace(endpoint, user="mere", password="x")
+        assert "drained" in observe(mere).bound
+        server.execute(endpoint, "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_USER = 'x'")
+        for user in (endpoint, mere):
+            assert "a replica that is stopped" in observe(user).bound
+        assert "replication is set up, and stopped" in findings(mere, stream())["replica"].what
+        server.execute(
+            endpoint, "RESET SLAVE ALL", "CHANGE MASTER 'two' TO MASTER_HOST = '127.0.0.1'"
+        )
+        assert "a replica that is stopped" in observe(endpoint).bound
+        server.execute(endpoint, "RESET SLAVE 'two' ALL", "GRANT SLAVE MONITOR ON *.* TO mere")
+        assert "drained" in observe(endpoint).bound
+        assert "drained" in observe(mere).bound
+    finally:
+        server.close()
+
+
+def test_only_the_servers_own_code_says_that_a_privilege_is_missing(
+    mariadb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = make(mariadb)
+    monkeypatch.setattr(drain, "_UPTIME", "KILL 1227122712")
+    with pytest.raises(RefusedError, match=r"refused \(1094\).*1227122712"):
+        observe(endpoint)
 
 
 def test_a_session_that_hides_what_it_does_is_not_guessed_around(postgres: Server) -> None:

@@ -6,6 +6,7 @@ that is not visible yet, and that the server stamps itself, is stamped S or late
 can be called complete. From the question to the server outwards::
 
     drain      MySQL, MariaDB: who is busy, who has a transaction open; a canary tells stale lists
+    replicas   MySQL, MariaDB: whether it is a replica, be it a stopped one
     barrier    their safe moment, from one look to the next
     starts     PostgreSQL: the oldest start of an open transaction is its safe moment
     server     one look a second for all streams of a server

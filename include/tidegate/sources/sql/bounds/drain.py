@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from tidegate.errors import RefusedError
 from tidegate.model import Json
+from tidegate.sources.sql.bounds import replicas
 from tidegate.sources.sql.bounds.answer import Answer, Refusal, at, drained, held
 from tidegate.sources.sql.bounds.barrier import Barrier, Look, advance, safe_moment
 from tidegate.sources.sql.bounds.clocks import Clock
@@ -81,8 +82,8 @@ def look(session: Session, name: str, kept: Json) -> Answer | Refusal:
     *kept* is the last answer's. On a busy server a second look, right after, finds most of the
     first one's statements over, so that the bound is not a whole run behind.
     """
-    try:
-        with session.translated():
+    with session.translated():
+        try:
             answer = first = _look(session, name, kept)
             for _ in range(_AGAIN):
                 if not isinstance(first, Answer) or not isinstance(answer, Answer):
@@ -92,11 +93,11 @@ def look(session: Session, name: str, kept: Json) -> Answer | Refusal:
                 time.sleep(_REFRESH)
                 answer = _look(session, name, answer.kept)
             return answer
-    except RefusedError as error:
-        if "1227" not in str(error):
-            raise
-        user = session.endpoint.user
-        return Refusal("no PROCESS privilege", f"Run: GRANT PROCESS ON *.* TO {user!r}@…")
+        except DBAPIError as error:
+            if replicas.code(error) != replicas.DENIED:
+                raise
+    user = session.endpoint.user
+    return Refusal("no PROCESS privilege", f"Run: GRANT PROCESS ON *.* TO {user!r}@…")
 
 
 def _look(session: Session, name: str, kept: Json) -> Answer | Refusal:
@@ -113,11 +114,18 @@ def _look(session: Session, name: str, kept: Json) -> Answer | Refusal:
             clock = Clock.read(lambda: _clock(connection))
             started = began(clock.server, int(_pairs(connection, _UPTIME)["Uptime"]))
             lists = _lists(connection, facts)
+            replica = replicas.set_up(connection)
     finally:
         engine.dispose()
     if any(user == "system user" for _, user, _, _ in lists.sessions):
         return Refusal(
             "replication writes here, with another server's stamps", "Connect to the primary"
+        )
+    if replica:
+        return Refusal(
+            "the server is set up as a replica that is stopped",
+            "Connect to the primary; or, if it is one by now: RESET REPLICA ALL, and "
+            "GRANT REPLICA MONITOR ON *.*",
         )
     if lists.transactions is None:
         return Answer(held(clock, _STALE), kept)

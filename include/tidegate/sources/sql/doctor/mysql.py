@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from tidegate.errors import RefusedError
 from tidegate.sources import Finding
+from tidegate.sources.sql.bounds import replicas
 from tidegate.sources.sql.doctor.case import Case, Server, statements
 
 _HERE = "table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
@@ -217,6 +218,8 @@ def replica(case: Case) -> Iterator[Finding]:
     why = "read_only is on" if case.settings.get("read_only", "OFF") not in {"OFF", "0"} else ""
     if case.server.sees_all() and case.ask(_REPLICATION)[0][0]:
         why = "it runs a replication thread"
+    elif _set_up(case):
+        why = "replication is set up, and stopped"
     if why:
         yield case.find(
             "warning",
@@ -225,6 +228,11 @@ def replica(case: Case) -> Iterator[Finding]:
             "Connect to the primary; or set bound: lookback, and lookback: to more than the "
             "longest transaction and the largest lag together.",
         )
+
+
+def _set_up(case: Case) -> bool:
+    with case.session.translated():
+        return replicas.set_up(case.session.connection)
 
 
 def held(case: Case) -> Iterator[Finding]:
