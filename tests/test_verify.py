@@ -514,6 +514,16 @@ def test_a_watermark_says_nothing_of_cursors_of_another_kind(bench: Bench, low: 
                 mender._lies_below(cursor)
 
 
+def test_a_look_is_not_gone_on_with_by_a_repair_nor_a_repair_by_a_look(bench: Bench) -> None:
+    bench.spoil("DELETE FROM shop__orders WHERE _key IN ('3', '4')")
+    assert bench.verify(repair=False, stop=lambda: True).differing == 2
+    rest = bench.verify()
+    assert (rest.compared, *counts(rest), rest.verified) == (ROWS, 2, 2, 0, 0, True)
+    assert bench.verify(stop=lambda: True).compared == 25
+    bench.spoil("DELETE FROM shop__orders WHERE _key IN ('3', '204')")
+    assert bench.verify(repair=False).differing == 2
+
+
 def test_what_is_gone_is_found_whatever_else_goes_while_a_verification_rests(bench: Bench) -> None:
     stops = iter([False, True])
     bench.verify(stop=lambda: next(stops))

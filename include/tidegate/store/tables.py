@@ -75,6 +75,7 @@ verification_table = sa.Table(
     sa.Column("updated_at", sa.Text, nullable=False),
     sa.Column("finished_at", sa.Text),
     sa.Column("state", sa.Text, nullable=False),
+    sa.Column("repair", sa.Boolean, nullable=False),
     sa.Column("watermark", sa.Text),
     sa.Column("position", sa.Text),
     *(sa.Column(name, sa.BigInteger, nullable=False, server_default="0") for name in VERIFIED),

@@ -36,6 +36,7 @@ class Sums:
 class Progress:
     """A verification as the store keeps it.
 
+    repair     whether what differs is read again
     state      ``running``, ``stopped`` (it may go on), ``done``
     watermark  rows whose cursor lies below it are compared
     position   where it goes on; nobody but the verification reads it
@@ -46,6 +47,7 @@ class Progress:
     watermark: Watermark
     started_at: str
     updated_at: str
+    repair: bool = True
     state: str = "running"
     position: Json = None
     counts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(VERIFIED, 0))
@@ -156,10 +158,12 @@ class Verifying:
         with self._reading() as connection:
             return [_progress(row) for row in connection.execute(query)]
 
-    def begin_verification(self, stream: str, watermark: Watermark) -> Progress:
+    def begin_verification(
+        self, stream: str, watermark: Watermark, *, repair: bool = True
+    ) -> Progress:
         """Note that one begins."""
         now = ledger.now()
-        begun = Progress(stream, watermark, now, now)
+        begun = Progress(stream, watermark, now, now, repair)
         with self._writing() as connection:
             connection.execute(sa.insert(verification_table), {"id": begun.id, **_values(begun)})
         return begun
@@ -207,7 +211,8 @@ def _values(progress: Progress) -> dict[str, Any]:
     return {
         "stream": progress.stream, "started_at": progress.started_at,
         "updated_at": progress.updated_at, "finished_at": progress.finished_at,
-        "state": progress.state, "watermark": ledger.watermark_text(progress.watermark),
+        "state": progress.state, "repair": progress.repair,
+        "watermark": ledger.watermark_text(progress.watermark),
         "position": json.dumps(progress.position), "note": progress.note, **progress.counts,
     }  # fmt: skip
 
@@ -215,7 +220,7 @@ def _values(progress: Progress) -> dict[str, Any]:
 def _progress(row: Any) -> Progress:
     watermark = Watermark(**json.loads(row.watermark))
     return Progress(
-        row.stream, watermark, row.started_at, row.updated_at, row.state,
+        row.stream, watermark, row.started_at, row.updated_at, row.repair, row.state,
         json.loads(row.position or "null"), {name: getattr(row, name) for name in VERIFIED},
         row.note, row.finished_at,
     )  # fmt: skip

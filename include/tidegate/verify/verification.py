@@ -70,10 +70,11 @@ def verify(
     """Compare *job*'s stream with its source, below the watermark; and repair what differs.
 
     A verification that was killed or stopped goes on where it was, unless *again* says to begin
-    anew, or the cursor is another one now. *allow_deletes* takes the place of ``deletes.brake``
-    this once. *stop* is asked after each part. Raises BrakeError when more rows are gone from the
-    source than that, FencedError when another process went on with this verification, ChangedError
-    when the table's columns are not those that the stream was last read with: it has to run first.
+    anew, the cursor is another one now, or only one of the two repairs. *allow_deletes* takes the
+    place of ``deletes.brake`` this once. *stop* is asked after each part. Raises BrakeError when
+    more rows are gone from the source than that, FencedError when another process went on with this
+    verification, ChangedError when the table's columns are not those that the stream was last read
+    with: it has to run first.
     """
     from tidegate.sources import open_source
 
@@ -85,18 +86,18 @@ def verify(
             return Result(name, None, finished=True, note="the stream has not run yet")
         _adopt(job, store, source)
         store.number_keys(name, composite=len(job.stream.primary_key) > 1)
-        progress = None if again else _unfinished(store, name, watermark)
+        progress = None if again else _unfinished(store, name, watermark, repair=repair)
         if progress is None:
-            progress = store.begin_verification(name, watermark)
-        kept = _Pass(job, store, source, progress, repair=repair).run(allow_deletes, stop)
+            progress = store.begin_verification(name, watermark, repair=repair)
+        kept = _Pass(job, store, source, progress).run(allow_deletes, stop)
     return _result(kept, time.monotonic() - began)
 
 
-def _unfinished(store: Store, name: str, watermark: Watermark) -> Progress | None:
-    """The verification to go on with; none whose watermark is not of the same cursor."""
+def _unfinished(store: Store, name: str, watermark: Watermark, *, repair: bool) -> Progress | None:
+    """The one to go on with: as this one, it repairs or does not; and is of the same cursor."""
     since = (datetime.now(UTC) - RESUMED).isoformat(timespec="microseconds")
     kept = store.unfinished(name, since)
-    if kept is None or _kind(kept.watermark) != _kind(watermark):
+    if kept is None or kept.repair != repair or _kind(kept.watermark) != _kind(watermark):
         return None
     return kept
 
@@ -127,14 +128,11 @@ def _adopt(job: Job, store: Store, source: Source) -> None:
 class _Pass:
     """One verification on its way; what it knows is in *progress*."""
 
-    def __init__(
-        self, job: Job, store: Store, source: Source, progress: Progress, *, repair: bool
-    ) -> None:
+    def __init__(self, job: Job, store: Store, source: Source, progress: Progress) -> None:
         self._job = job
         self._store = store
         self._source = source
         self._progress = progress
-        self._repair = repair
         self._position: dict[str, Json] = dict(progress.position or {})
         self._counts = dict(progress.counts)
         self._ranges: list[Range] = [(a, b) for a, b in self._position.pop("lacking", [])]
@@ -179,7 +177,7 @@ class _Pass:
         if look.lacks or verdict.absent:
             self._lack(look.range)
         self._count(differing=len(verdict.faults), touched=verdict.settled + len(verdict.unbound))
-        if self._repair and verdict.faults + verdict.unbound:
+        if self._progress.repair and verdict.faults + verdict.unbound:
             self._count(repaired=self._mender.repair(verdict.faults))
             self._mender.repair(verdict.unbound)
             self._keep("running")
@@ -189,7 +187,7 @@ class _Pass:
         if not self._ranges:
             return
         candidates = self._comparison.lacking(self._ranges)
-        if not self._repair:
+        if not self._progress.repair:
             self._count(differing=sum(1 for _ in deletes.absent(self._source, candidates)))
             return
         try:
