@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from services import Server
-from sources.tables import stream
+from sources.tables import pull, stream
 from tidegate.connections import Endpoint
+from tidegate.errors import RefusedError
 from tidegate.pipeline.models import Stream
 from tidegate.sources import Finding, open_source
 from tidegate.sources.sql.doctor import checks
@@ -363,6 +364,62 @@ def test_the_statement_that_the_doctor_gives_mends_the_problem(
     assert code not in {finding.code for finding in examine(endpoint, stream(**fields))}
 
 
+def test_a_mended_key_stays_what_it_was_otherwise(mariadb: Server) -> None:
+    endpoint = mariadb.fresh()
+    definitions = (
+        "`state` enum('New','it''s, paid') {exact}{null} COMMENT 'keep, DEFAULT NULL'",
+        "`n` varchar(20) {folded}{exact}{null} DEFAULT 'New, x'",
+        "`100%` timestamp(6) {null}",
+    )
+    folded = "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci "
+    exact = "CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin "
+
+    def lines(**parts: str) -> list[str]:
+        known = {"folded": "", "exact": "", **parts}
+        return [definition.format_map(known) for definition in definitions]
+
+    mariadb.execute(
+        endpoint,
+        f"CREATE TABLE orders ({', '.join(lines(folded=folded, null='NULL'))}, "
+        "changed DATETIME(6) NOT NULL, KEY (changed), UNIQUE (state, n, `100%`)) "
+        "DEFAULT CHARSET latin1 COLLATE latin1_german1_ci",
+        "INSERT INTO orders VALUES ('New', 'é日本', '2024-01-01', '2024-01-01')",
+    )
+    spec = stream(primary_key=["state", "n", "100%"])
+
+    def told(query: str) -> list[Any]:
+        with mariadb.engine(endpoint).connect() as connection:
+            return list(connection.exec_driver_sql(query).one())
+
+    before = told("SELECT * FROM orders")
+    for code, wanted in (
+        ("key-nullable", lines(folded=folded, null="NOT NULL")),
+        ("key-collation", lines(exact=exact, null="NOT NULL")),
+    ):
+        advice = [
+            found.todo.splitlines() for found in examine(endpoint, spec) if found.code == code
+        ]
+        mariadb.execute(endpoint, *(line[4:] for todo in advice for line in todo[1:]))
+        assert code not in serious(examine(endpoint, spec))
+        shown = told("SHOW CREATE TABLE orders")[1].splitlines()
+        assert [line.strip(" ,") for line in shown[1:4]] == wanted
+        assert told("SELECT * FROM orders") == before
+
+
+def test_an_index_that_the_server_ignores_orders_nothing(mariadb: Server) -> None:
+    endpoint = mariadb.fresh()
+    mariadb.execute(
+        endpoint,
+        *HEALTHY["mysql"],
+        "CREATE UNIQUE INDEX by_note ON orders (note)",
+        "ALTER TABLE orders ALTER INDEX by_note IGNORED",
+        "ALTER TABLE orders MODIFY note VARCHAR(20) COLLATE utf8mb4_nopad_bin NOT NULL",
+    )
+    assert serious(examine(reader(mariadb, endpoint), stream(primary_key="note"))) == []
+    mariadb.execute(endpoint, "ALTER TABLE orders ALTER INDEX by_changed IGNORED")
+    assert serious(examine(reader(mariadb, endpoint), stream(primary_key="note"))) == ["no-index"]
+
+
 # Rights, connections and what others do there ----------------------------------------------------
 
 
@@ -458,6 +515,52 @@ def test_a_prepared_transaction_is_named_at_once(server: Server, orders: Endpoin
         run(server, orders, end)
     assert "prepared" in finding.what
     assert serious(examine(reader(server, orders))) == []
+
+
+def test_transactions_of_other_databases_hold_nothing(postgres: Server) -> None:
+    elsewhere, endpoint = postgres.fresh(), postgres.fresh()
+    for each_one in (elsewhere, endpoint):
+        postgres.execute(each_one, *HEALTHY["postgres"], ROWS)
+    run(postgres, elsewhere, "BEGIN", "DELETE FROM orders", "PREPARE TRANSACTION 'far'")
+    try:
+        with postgres.engine(elsewhere).connect() as busy, busy.begin():
+            busy.exec_driver_sql("SELECT 1")
+            assert serious(diagnose(reader(postgres, endpoint), patience=0)) == []
+    finally:
+        run(postgres, elsewhere, "ROLLBACK PREPARED 'far'")
+
+
+def test_who_may_not_use_the_schema_is_told_the_grant(postgres: Server) -> None:
+    endpoint = postgres.fresh()
+    connection = reader(postgres, endpoint)
+    healthy = [text.replace("orders", "app.orders") for text in HEALTHY["postgres"]]
+    postgres.execute(endpoint, "CREATE SCHEMA app", *healthy)
+    postgres.execute(endpoint, f"GRANT SELECT ON app.orders TO {READER}")
+    spec = stream(table="app.orders")
+    finding = one(examine(connection, spec), "no-select")
+    assert finding.what == "shop.orders: the user 'tide_reader' may not use schema 'app'."
+    with pytest.raises(RefusedError, match="USAGE on its schema, to 'tide_reader'"):
+        pull(connection, spec)
+    postgres.execute(endpoint, finding.todo.splitlines()[-1])
+    assert serious(examine(connection, spec)) == []
+    assert (
+        "GRANT USAGE ON SCHEMA app TO tidegate;"
+        in one(examine(endpoint, spec), "too-many-rights").todo
+    )
+
+
+def test_tables_of_one_name_are_stamped_by_functions_of_their_own(postgres: Server) -> None:
+    endpoint = postgres.fresh()
+    for schema in ("public", "app"):
+        postgres.execute(
+            endpoint,
+            f"CREATE SCHEMA IF NOT EXISTS {schema}",
+            f"CREATE TABLE {schema}.orders (id INT PRIMARY KEY, changed TIMESTAMPTZ NOT NULL)",
+        )
+        spec = stream(table=f"{schema}.orders", unindexed="allow")
+        advice = one(examine(endpoint, spec), "not-stamped").todo
+        postgres.execute(endpoint, "\n".join(advice.splitlines()[1:]))
+        assert "not-stamped" not in serious(examine(endpoint, spec))
 
 
 def test_a_foreign_table_has_no_transactions_here(postgres: Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from itertools import groupby
 from typing import Any
@@ -46,8 +46,7 @@ _COLUMNS = sa.text(
     " ORDER BY ordinal_position"
 )
 _INDEXES = sa.text(
-    "SELECT index_name, non_unique, column_name, sub_part, index_type"
-    " FROM information_schema.statistics WHERE table_schema = COALESCE(:schema, DATABASE())"
+    "SELECT * FROM information_schema.statistics WHERE table_schema = COALESCE(:schema, DATABASE())"
     " AND table_name = :table ORDER BY index_name, seq_in_index"
 )
 _TABLE = sa.text(
@@ -126,7 +125,7 @@ class MySQL(Dialect):
                     found[0],
                     "VIEW" in found[1],
                     tuple(_native(*row) for row in connection.execute(_COLUMNS, place)),
-                    tuple(_indexes(connection.execute(_INDEXES, place).all())),
+                    tuple(_indexes(connection.execute(_INDEXES, place).mappings())),
                     str(found[2]),
                 )
         return [row[0] for row in connection.execute(_TABLES)]
@@ -260,13 +259,18 @@ def _native(name: str, kind: str, declared: str, nullable: str, *more: Any) -> N
         type = ColumnType.parse(_UNSIGNED[kind])
     else:
         type = ColumnType.parse(_TYPES.get(kind, "string"))
-    return Native(name, declared.lower(), type, nullable == "YES", charset=charset or "")
+    return Native(name, declared, type, nullable == "YES", charset=charset or "")
 
 
-def _indexes(rows: Any) -> list[Index]:
+def _indexes(rows: Iterable[Mapping[Any, Any]]) -> list[Index]:
+    """MariaDB may ignore an index, MySQL not show it to its optimizer: each has its own word."""
     found = []
-    for _, group in groupby(rows, key=lambda row: row[0]):
+    lowered = [{str(key).lower(): value for key, value in row.items()} for row in rows]
+    for _, group in groupby(lowered, key=lambda row: row["index_name"]):
         parts = list(group)
-        ordered = parts[0][4] == "BTREE" and parts[0][3] is None
-        found.append(Index(tuple(part[2] for part in parts), not parts[0][1], ordered))
+        first = parts[0]
+        used = first.get("ignored", "NO") == "NO" and first.get("is_visible", "YES") == "YES"
+        ordered = used and first["index_type"] == "BTREE" and first["sub_part"] is None
+        columns = tuple(part["column_name"] for part in parts)
+        found.append(Index(columns, not first["non_unique"], ordered))
     return found

@@ -226,7 +226,8 @@ def _refused(where: str, state: str, text: str, endpoint: Endpoint) -> TidegateE
     if state in {"42P01", "42703", "3F000"}:
         return ConfigError(f"{where}: {text} ({state}). Did someone change the table?")
     if state == "42501":
-        return RefusedError(f"{where}: {text} ({state}). Grant SELECT to {endpoint.user!r}.")
+        todo = f"Grant SELECT on the table, and USAGE on its schema, to {endpoint.user!r}."
+        return RefusedError(f"{where}: {text} ({state}). {todo}")
     return RefusedError(f"{where} refused ({state}): {text}")
 
 

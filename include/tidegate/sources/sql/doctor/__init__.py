@@ -8,6 +8,7 @@
     stamps    the cursor's definition: who stamps it, how finely, in which zone
     rows      the rows, by questions that are bounded
     rights    what the user may do, and how it is connected
+    alter     one thing of a column changed, the rest as it was
     mysql     what only MariaDB and MySQL can tell
     postgres  what only PostgreSQL can tell
     sqlite    what SQLite can tell

@@ -13,6 +13,7 @@ from typing_extensions import override
 from tidegate.errors import RefusedError
 from tidegate.sources import Finding
 from tidegate.sources.sql.bounds import replicas
+from tidegate.sources.sql.doctor.alter import altered
 from tidegate.sources.sql.doctor.case import Case, Server, statements
 
 _HERE = "table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
@@ -106,16 +107,11 @@ class MySQL(Server):
     @override
     def exact(self, name: str) -> str:
         collation = "utf8mb4_nopad_bin" if self._mariadb else "utf8mb4_0900_bin"
-        return (
-            f"ALTER TABLE {self.case.full} MODIFY {self.case.column(name)} "
-            f"{self.case.plan.native(name).declared} CHARACTER SET utf8mb4 COLLATE {collation} "
-            "NOT NULL;"
-        )
+        return altered(self.case, name, text=f" CHARACTER SET utf8mb4 COLLATE {collation}")
 
     @override
     def mandatory(self, name: str) -> str:
-        declared = self.case.plan.native(name).declared
-        return f"ALTER TABLE {self.case.full} MODIFY {self.case.column(name)} {declared} NOT NULL;"
+        return altered(self.case, name, null=" NOT NULL")
 
     @override
     def offset(self) -> float | None:

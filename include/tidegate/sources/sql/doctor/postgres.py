@@ -44,24 +44,26 @@ _RIGHTS = (
     f" WHERE r.rolname = current_user AND c.oid = {_OID}"
 )
 _WRITES = ("INSERT", "UPDATE", "DELETE", "TRUNCATE")
+_EXCESS = ("SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", *_WRITES, "owner of the table")
 _OPEN = (
     "SELECT pid, usename, application_name, state,"
     " CAST(extract(epoch FROM clock_timestamp() - xact_start) AS bigint)"
     " FROM pg_catalog.pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()"
-    " AND backend_type = 'client backend'"
+    " AND backend_type = 'client backend' AND datname = current_database()"
     " AND xact_start <= clock_timestamp() - make_interval(secs => :patience)"
     " ORDER BY xact_start LIMIT 20"
 )
 _PREPARED = (
-    "SELECT gid, owner, database, CAST(extract(epoch FROM clock_timestamp() - prepared) AS bigint)"
-    " FROM pg_catalog.pg_prepared_xacts ORDER BY prepared LIMIT 20"
+    "SELECT gid, owner, CAST(extract(epoch FROM clock_timestamp() - prepared) AS bigint)"
+    " FROM pg_catalog.pg_prepared_xacts WHERE database = current_database()"
+    " ORDER BY prepared LIMIT 20"
 )
 _NOW = re.compile(r"now\(\)|current_timestamp|localtimestamp|_timestamp\(\)", re.IGNORECASE)
 _STAMP = """\
 ALTER TABLE {table} ALTER {column} SET DEFAULT {now};
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS
   $$ BEGIN NEW.{column} := {now}; RETURN NEW; END $$;
-CREATE TRIGGER {function} BEFORE UPDATE ON {table}
+CREATE TRIGGER {trigger} BEFORE UPDATE ON {table}
   FOR EACH ROW EXECUTE FUNCTION {function}();"""
 
 
@@ -94,7 +96,8 @@ class PostgreSQL(Server):
             return ""
         name = f"stamp_{self.case.table.name}"[:60]
         return _STAMP.format(
-            function=self.case.q(name), table=self.case.full, now=self.now(),
+            function=".".join(self.case.q(part) for part in (self.case.table.schema, name) if part),
+            trigger=self.case.q(name), table=self.case.full, now=self.now(),
             column=self.case.column(self.case.cursor.name),
         )  # fmt: skip
 
@@ -155,22 +158,15 @@ class PostgreSQL(Server):
     @override
     def excess(self) -> list[str]:
         checks = ", ".join(f"has_table_privilege(c.oid, '{right}')" for right in _WRITES)
-        words = [
-            "SUPERUSER",
-            "CREATEROLE",
-            "CREATEDB",
-            "REPLICATION",
-            *_WRITES,
-            "owner of the table",
-        ]
         found = self.case.ask(_RIGHTS.format(checks=checks), **self.case.place)[0]
-        return [word for word, there in zip(words, found, strict=True) if there]
+        return [word for word, there in zip(_EXCESS, found, strict=True) if there]
 
     @override
     def grant(self, right: str, user: str = "") -> str:
         name = self.case.q(user or str(self.case.ask("SELECT current_user")[0][0]))
-        place = "" if right.startswith("pg_") else f" ON {self.case.full}"
-        return f"GRANT {right}{place} TO {name};"
+        schema = self.case.q(str(self.case.table.schema))
+        places = {"SELECT": f" ON {self.case.full}", "USAGE": f" ON SCHEMA {schema}"}
+        return f"GRANT {right}{places.get(right, '')} TO {name};"
 
     @override
     def octets(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -203,6 +199,14 @@ def select(case: Case) -> Iterator[Finding]:
         " AND NOT has_column_privilege(a.attrelid, a.attnum, 'SELECT') ORDER BY a.attnum"
     )
     missing = [str(row[0]) for row in case.ask(text, **case.place)]
+    usage = "SELECT has_schema_privilege(:schema, 'USAGE')"
+    if not case.ask(usage, schema=case.table.schema)[0][0]:
+        yield case.find(
+            "error",
+            "no-select",
+            f"the user {case.session.endpoint.user!r} may not use schema {case.table.schema!r}.",
+            f"Grant it:{statements(case.server.grant('USAGE'))}",
+        )
     if missing:
         some = ", ".join(missing[:6]) + (", …" if len(missing) > 6 else "")
         yield case.find(
@@ -243,13 +247,13 @@ def held(case: Case) -> Iterator[Finding]:
     """A transaction that stays open keeps the watermark where it began."""
     if case.stream.bound == "lookback" or not case.server.sees_all():
         return
-    for gid, owner, database, age in case.ask(_PREPARED):
+    for gid, owner, age in case.ask(_PREPARED):
         yield case.find(
             "warning",
             "held-bound",
-            f"a transaction of {owner} in {database} is prepared since {age:,} s and not ended. "
-            "Until its end the watermark stands still.",
-            f"In {database}: COMMIT PREPARED {_literal(gid)}; or ROLLBACK PREPARED.",
+            f"a transaction of {owner} is prepared since {age:,} s and not ended. Until its end "
+            "the watermark stands still.",
+            f"In its database: COMMIT PREPARED {_literal(gid)}; or ROLLBACK PREPARED.",
         )
     for pid, user, program, state, age in case.ask(_OPEN, patience=case.patience):
         yield case.find(

@@ -10,7 +10,11 @@ from tidegate.sources.sql.bounds.answer import Refusal
 from tidegate.sources.sql.bounds.stamping import stamping
 from tidegate.sources.sql.doctor.case import Case, statements
 
-_NEEDED = {"mysql": "PROCESS", "postgres": "pg_read_all_stats"}
+_NEEDED = {
+    "mysql": ("SELECT", "PROCESS"),
+    "postgres": ("USAGE", "SELECT", "pg_read_all_stats"),
+}
+"""The last one shows sessions."""
 
 
 def bound(case: Case) -> Iterator[Finding]:
@@ -22,7 +26,7 @@ def bound(case: Case) -> Iterator[Finding]:
         found = server.observe(case.session, Apart(), anew=True)
     if not isinstance(found, Refusal):
         return
-    right, must = _NEEDED[case.kind], case.stream.bound == "computed"
+    right, must = _NEEDED[case.kind][-1], case.stream.bound == "computed"
     remedy = f"{found.remedy}; or set lookback: to more than the longest transaction."
     if not case.server.sees_all():
         grant = statements(case.server.grant(right))
@@ -50,7 +54,7 @@ def excess(case: Case) -> Iterator[Finding]:
         f"the user {case.session.endpoint.user!r} may do more than read: "
         f"{', '.join(found[:6])}{more}.",
         "Connect as a user of its own, with no more than this:"
-        + statements(*(case.server.grant(right, user) for right in ("SELECT", _NEEDED[case.kind]))),
+        + statements(*(case.server.grant(right, user) for right in _NEEDED[case.kind])),
     )
 
 
