@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from services import Server
 from shops import STAMP, Shop, bare
+from tidegate import faults
 from tidegate import verify as package
 from tidegate.compare import compare
 from tidegate.errors import BrakeError, BusyError, ChangedError, ConfigError
@@ -457,6 +458,24 @@ def test_a_killed_verification_goes_on_where_it_was(
     with bench.job().store() as opened_store:
         (kept,) = opened_store.verifications("shop.orders")
     assert kept.state == "done"
+
+
+@few
+def test_what_was_repaired_counts_though_nobody_lived_to_say_so(
+    opened: Any, source: str, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = opened(source, store)
+    bench.spoil("DELETE FROM shop__orders WHERE _key IN ('3', '204')")
+    bench.execute("DELETE FROM orders WHERE id IN (7, 299)")
+    monkeypatch.setenv("TIDEGATE_FAULT", "load.after_commit:fail:2")
+    for _ in range(2):  # when 204 was loaded, and when 7 and 299 became tombstones
+        monkeypatch.setattr(faults, "_passed", {})
+        with pytest.raises(OSError, match="asked for a failure"):
+            bench.verify()
+    monkeypatch.delenv("TIDEGATE_FAULT")
+    result = bench.verify()
+    assert (*counts(result), result.verified) == (4, 2, 2, 0, True)
+    assert bench.told() == bench.truth()
 
 
 def test_a_stopped_verification_goes_on_unless_told_to_begin_anew(bench: Bench) -> None:

@@ -7,7 +7,7 @@ after that. What is left is a fault: the store claimed to be complete there, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -58,29 +58,31 @@ class Mender:
         """
         verdict = Verdict()
         for some in deletes.batches(keys):
-            before = self._hashes(some)
+            before = self.hashes(some)
             rows = self._ask(some)
-            after = self._hashes(some)
+            after = self.hashes(some)
             for key in some:
-                self._judge(verdict, key, before.get(key), rows.get(key, {}), after.get(key))
+                self._judge(verdict, key, before[key], rows.get(key, {}), after[key])
         return verdict
 
-    def repair(self, keys: Iterable[str], *, deleting: bool = False) -> int:
-        """Read *keys* again; returns of how many the store says something else now.
+    def hashes(self, keys: list[str]) -> dict[str, int | None]:
+        """Of each of *keys*, what the store has."""
+        known = self._store.hashes(self._job.full_name, keys)
+        return {key: known.get(key) for key in keys}
+
+    def repair(self, before: Mapping[str, int | None], *, deleting: bool = False) -> int:
+        """Read the keys of *before* again; of how many the store says something else since then.
 
         With *deleting*, those that the source does not have become tombstones.
         """
-        changed = 0
-        for some in deletes.batches(keys):
-            before = self._hashes(some)
-            faults.point("verify.before_repair")
-            request = Request(
-                self._job.full_name, self._run_id, Mode.REPAIR, keys=tuple(some), deletes=deleting
-            )
-            path.run(self._job, request)
-            after = self._hashes(some)
-            changed += sum(before.get(key) != after.get(key) for key in some)
-        return changed
+        keys = list(before)
+        faults.point("verify.before_repair")
+        request = Request(
+            self._job.full_name, self._run_id, Mode.REPAIR, keys=tuple(keys), deletes=deleting
+        )
+        path.run(self._job, request)
+        after = self.hashes(keys)
+        return sum(before[key] != after[key] for key in keys)
 
     def _judge(
         self,
@@ -110,9 +112,6 @@ class Mender:
             for key, hash_, cursor in zip(*columns, strict=True):
                 found.setdefault(key, {})[hash_] = cursor
         return found
-
-    def _hashes(self, keys: list[str]) -> dict[str, int]:
-        return self._store.hashes(self._job.full_name, keys)
 
     def _lies_below(self, cursor: Any) -> bool:
         """Whether a row's *cursor*, as pages hold it, is below the watermark.

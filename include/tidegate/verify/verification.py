@@ -136,12 +136,15 @@ class _Pass:
         self._position: dict[str, Json] = dict(progress.position or {})
         self._counts = dict(progress.counts)
         self._ranges: list[Range] = [(a, b) for a, b in self._position.pop("lacking", [])]
+        self._pending: dict[str, int | None] = self._position.pop("pending", {})
         run_id = f"verify__{progress.started_at}"
         self._mender = Mender(job, store, source, progress.watermark, run_id)
         self._comparison = self._choose()
 
     def run(self, allow_deletes: int | None, stop: Callable[[], bool]) -> Progress:
         """Go on until everything is done, or *stop* says so."""
+        if self._pending:
+            self._settle()
         if not self._position.get("ended"):
             for look in self._comparison.looks(self._position):
                 self._deal(look)
@@ -176,11 +179,13 @@ class _Pass:
             raise ChangedError(f"{self._job.full_name}: the table changed while it was compared.")
         if look.lacks or verdict.absent:
             self._lack(look.range)
-        self._count(differing=len(verdict.faults), touched=verdict.settled + len(verdict.unbound))
-        if self._progress.repair and verdict.faults + verdict.unbound:
-            self._count(repaired=self._mender.repair(verdict.faults))
-            self._mender.repair(verdict.unbound)
-            self._keep("running")
+        self._count(touched=verdict.settled + len(verdict.unbound))
+        if not self._progress.repair:
+            self._count(differing=len(verdict.faults))
+            return
+        self._mend(verdict.faults)
+        for some in deletes.batches(verdict.unbound):
+            self._mender.repair(self._mender.hashes(some))
 
     def _delete(self, allowed: int | None) -> None:
         """What the source lacks becomes tombstones, under the brake."""
@@ -195,8 +200,26 @@ class _Pass:
         except BrakeError as error:
             self._keep("done", str(error))
             raise
-        self._count(differing=len(keys))
-        self._count(tombstoned=self._mender.repair(keys, deleting=True))
+        self._mend(keys)
+
+    def _mend(self, keys: list[str]) -> None:
+        """Repair *keys*; what is under way is kept, for a repair counts whoever is killed by it."""
+        for some in deletes.batches(keys):
+            self._pending = self._mender.hashes(some)
+            self._keep("running")
+            self._count(differing=len(some) - self._settle())
+
+    def _settle(self) -> int:
+        """Repair what is pending; returns how many rows differ no longer.
+
+        The others are found again by whoever goes on: the position does not move before that.
+        """
+        deleting = bool(self._position.get("ended"))
+        changed = self._mender.repair(self._pending, deleting=deleting)
+        self._pending = {}
+        self._count(differing=changed, **{"tombstoned" if deleting else "repaired": changed})
+        self._keep("running")
+        return changed
 
     def _lack(self, range: Range) -> None:
         """Note that the source lacks keys in *range*; neighbours become one."""
@@ -210,7 +233,7 @@ class _Pass:
             self._counts[name] += count
 
     def _keep(self, state: str, note: str | None = None) -> Progress:
-        position = {**self._position, "lacking": self._ranges}
+        position = {**self._position, "lacking": self._ranges, "pending": self._pending}
         self._progress = self._store.keep_verification(
             replace(
                 self._progress, state=state, position=position, counts=dict(self._counts), note=note
