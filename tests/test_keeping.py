@@ -30,7 +30,7 @@ streams:
 
 
 class Shell:
-    """``tidegate`` over an upgraded store with history and three rows in quarantine."""
+    """``tidegate`` over an upgraded store with history and three settled rows in quarantine."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
@@ -54,6 +54,7 @@ def shell(
 ) -> Shell:  # fmt: skip
     endpoint = sqlite.fresh()
     old_store.build(sqlite, endpoint, random.Random(1))
+    sqlite.execute(endpoint, "UPDATE tidegate_quarantine SET state = 'mended'")
     monkeypatch.setenv("AIRFLOW_CONN_TIDEGATE_STORE", sqlite.uri(endpoint))
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path))
     monkeypatch.delenv("TIDEGATE_ARCHIVE", raising=False)

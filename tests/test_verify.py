@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tidegate import verify as package
 from tidegate.compare import compare
 from tidegate.errors import BrakeError, BusyError, ChangedError, ConfigError
 from tidegate.model import Mode, Watermark
+from tidegate.pipeline.models import Keep
 from tidegate.verify import Result, chunks, verify
 from tidegate.verify.mending import Mender
 
@@ -308,6 +309,16 @@ def test_a_row_that_comes_back_after_it_was_gone_is_loaded_again(
     assert counts(bench.verify()) == (1, 0, 1, 0)
     bench.execute(f"INSERT INTO orders VALUES (9, 0, '{9 % 9}', '{OLD}')")
     assert counts(bench.verify()) == (1, 1, 0, 0)
+    assert bench.told() == bench.truth()
+
+
+def test_what_keep_leaves_of_the_quarantine_is_still_known(bench: Bench) -> None:
+    bench.execute("UPDATE orders SET total = '8' WHERE id = 100")
+    assert bench.verify().repaired == 1
+    with bench.job().store() as store:
+        later = datetime.now(UTC) + timedelta(days=40)
+        assert store.trim("shop.orders", Keep(quarantine="30d"), later).quarantine == 1
+    assert (*counts(bench.verify()), bench.verify().verified) == (0, 0, 0, 0, True)
     assert bench.told() == bench.truth()
 
 

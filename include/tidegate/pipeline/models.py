@@ -111,7 +111,7 @@ class Keep(Strict):
         None, description="superseded versions, after they were superseded", examples=["90d"]
     )
     quarantine: Duration | None = Field(
-        None, description="rows in quarantine, after they were held", examples=["30d"]
+        None, description="rows that were in quarantine, after they were held", examples=["30d"]
     )
 
 

@@ -4,7 +4,8 @@
 further than the slowest subscription has read, and only where a newer version had begun to hold in
 the world by then: so every question about a commit from the *horizon* on, and about a moment from
 that commit's on, is answered as before. Older questions are refused (TrimmedError).
-*Quarantine*: rows held long enough ago, whatever became of them.
+*Quarantine*: rows held long enough ago that are settled: mended, gone or replayed. One still held
+stays, for the store has nothing else of it; but without a key it is never settled, and leaves.
 
 A part is at most some 10,000s of rows, moved in one commit: choose under the head lock, write the
 files, read them back, delete, raise the horizon, note it in the ledger. The files are called by how
@@ -37,6 +38,7 @@ from tidegate.pipeline.models import Keep
 from tidegate.store import ledger
 from tidegate.store.reading import asof
 from tidegate.store.record import frames
+from tidegate.store.record.effective import NAMELESS
 from tidegate.store.record.records import current_name
 from tidegate.store.sqltext import Script
 from tidegate.store.tables import head_table, quarantine_table, run_table, subscription_table
@@ -77,7 +79,7 @@ def count(connection: Connection, stream: str, keep: Keep, now: datetime | None 
     return Moved(
         stream,
         script.number(_COUNT_VERSIONS) if _has_history(connection, stream, limits) else 0,
-        script.number(_COUNT_ROWS),
+        script.number(_COUNT_ROWS, _nameless(connection)),
         limits.waits_for,
     )
 
@@ -146,6 +148,10 @@ def _script(connection: Connection, stream: str, limits: _Limits) -> Script:
     return Script(connection, names, values)
 
 
+def _nameless(connection: Connection) -> dict[str, str]:
+    return {"nameless": NAMELESS[connection.dialect.name]}
+
+
 def _has_history(connection: Connection, stream: str, limits: _Limits) -> bool:
     return limits.seq > 0 and sa.inspect(connection).has_table(current_name(stream))
 
@@ -177,7 +183,7 @@ def _versions(script: Script, data: list[Column]) -> pa.Table:
 def _rows(script: Script) -> pa.Table:
     """The rows in quarantine of this part, oldest first; ``leaving_rows`` names them."""
     script.run("DROP TABLE IF EXISTS leaving_rows")
-    script.run(_CHOOSE_ROWS)
+    script.run(_CHOOSE_ROWS, _nameless(script.connection))
     columns = [Column(c.name, _TYPES[type(c.type)]) for c in quarantine_table.columns]
     pages = frames.pages(
         script.connection, quarantine_table.name, columns, _LEAVING_ROW, script.values,
@@ -249,10 +255,13 @@ _LEAVING = """EXISTS (SELECT 1 FROM leaving AS l WHERE l._key = {table}._key
   AND l._hash = {table}._hash AND l._seq_to = {table}._seq_to)"""
 _FORGET_VERSIONS = "DELETE FROM {history} WHERE " + _LEAVING.replace("{table}", "{history}")
 
-_PAST = "FROM tidegate_quarantine WHERE stream = :stream AND held_at < :held_at"
+_PAST = """
+FROM tidegate_quarantine AS q WHERE q.stream = :stream AND q.held_at < :held_at
+  AND (q.state <> 'held' OR q.key = {nameless})
+"""
 _COUNT_ROWS = f"SELECT count(*) {_PAST}"
 _CHOOSE_ROWS = f"""
-CREATE TEMPORARY TABLE leaving_rows AS SELECT key {_PAST} ORDER BY held_at, key LIMIT :rows
+CREATE TEMPORARY TABLE leaving_rows AS SELECT q.key {_PAST} ORDER BY q.held_at, q.key LIMIT :rows
 """
 _LEAVING_ROW = "stream = :stream AND key IN (SELECT key FROM leaving_rows)"
 _FORGET_ROWS = f"DELETE FROM tidegate_quarantine WHERE {_LEAVING_ROW}"

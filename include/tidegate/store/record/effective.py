@@ -67,7 +67,7 @@ class Effective:
         yield from ((key, hash_) for key, hash_ in found)
 
     def _query(self, current: str, held: str) -> str:
-        nameless = _NAMELESS[self._dialect]
+        nameless = NAMELESS[self._dialect]
         parts = [_CURRENT.replace("{picked}", current)] if self._loaded else []
         parts.append(_HELD.replace("{picked}", held).replace("{nameless}", nameless))
         return " UNION ALL ".join(parts)
@@ -100,8 +100,8 @@ WHERE q.stream = :stream AND q.state = 'held' AND {picked} AND q.key <> {nameles
 
 _SUMS = "SELECT count(*), coalesce(bit_xor(hash), 0) FROM ({rows}) AS found"
 
-# As tidegate.store.quarantine.key_of names rows without a key.
-_NAMELESS = {
+NAMELESS = {
     "sqlite": "printf('?%016x', q.source_hash)",
     "postgresql": "'?' || lpad(to_hex(q.source_hash), 16, '0')",
 }
+"""How :func:`tidegate.store.quarantine.key_of` names rows without a key, by dialect."""
