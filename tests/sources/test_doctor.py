@@ -343,7 +343,7 @@ ADVISED = {
         for code, kinds, fields in PLANTED
         for name, kind in (("sqlite", "sqlite"), ("mariadb", "mysql"), ("postgres", "postgres"))
         if kind in kinds and code in ADVISED
-        and not (kind == "sqlite" and code in {"key-nullable", "key-collation", "zero-cursor"})
+        and not (kind == "sqlite" and code in {"key-nullable", "key-collation"})
     ],
 )  # fmt: skip
 def test_the_statement_that_the_doctor_gives_mends_the_problem(
@@ -362,6 +362,32 @@ def test_the_statement_that_the_doctor_gives_mends_the_problem(
     lines = [line[4:] for line in advice.splitlines() if line.startswith("    ")]
     server.execute(endpoint, "\n".join(lines))
     assert code not in {finding.code for finding in examine(endpoint, stream(**fields))}
+
+
+def test_a_number_in_a_column_of_texts_is_mended_too(sqlite: Server) -> None:
+    endpoint = sqlite.fresh()
+    sqlite.execute(
+        endpoint,
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed BLOB NOT NULL)",
+        "CREATE INDEX by_changed ON orders (changed)",
+        "INSERT INTO orders VALUES (1, 7), (2, x'00'), (3, '2024-01-01'), (4, 'rubbish')",
+    )
+    spec = stream(types={"changed": "datetime"})
+    finding = one(examine(endpoint, spec), "zero-cursor")
+    assert "in 3 rows, 75.0% of all" in finding.what
+    sqlite.execute(endpoint, finding.todo.splitlines()[-1])
+    assert "zero-cursor" not in serious(examine(endpoint, spec))
+
+
+@pytest.mark.parametrize(("zone", "given"), [("UTC", True), ("Asia/Tokyo", False)])
+def test_no_statement_has_writers_stamp_in_another_zone(
+    mariadb: Server, zone: str, given: bool
+) -> None:
+    endpoint = mariadb.fresh()
+    mariadb.execute(endpoint, *HEALTHY["mysql"], "ALTER TABLE orders MODIFY changed DATETIME(6)")
+    todo = one(examine(endpoint, stream(time_zone=zone)), "not-stamped").todo
+    assert ("ALTER TABLE" in todo) == given
+    assert ("make it a TIMESTAMP(6)" in todo) != given
 
 
 def test_a_mended_key_stays_what_it_was_otherwise(mariadb: Server) -> None:
@@ -638,6 +664,7 @@ def test_columns_may_be_called_anything(sql_server: Server) -> None:
     codes = {finding.code for finding in found}
     assert {"no-index", "not-stamped", "null-cursor", "future-rows", "coarse-cursor"} <= codes
     assert "not-seen" not in codes
+    assert f"WHERE {quoted[2]} IS NULL;" in one(found, "null-cursor").todo
     statement = one(found, "no-index").todo.splitlines()[-1]
     sql_server.execute(endpoint, statement.replace("%%", "%"))
     assert "no-index" not in {finding.code for finding in examine(endpoint, spec)}
@@ -652,11 +679,32 @@ def test_a_large_table_is_not_read(mariadb: Server) -> None:
         "FROM seq_1_to_300000",
     )
 
-    def rows_read() -> int:
-        with mariadb.engine(mariadb.admin).connect() as connection:
-            found = connection.exec_driver_sql("SHOW GLOBAL STATUS LIKE 'Handler_read_%%'")
-            return sum(int(row[1]) for row in found)
-
-    before = rows_read()
+    before = rows_read(mariadb)
     assert serious(examine(reader(mariadb, endpoint))) == []
-    assert rows_read() - before < 100_000
+    assert rows_read(mariadb) - before < 100_000
+
+
+def test_many_rows_without_a_stamp_or_of_one_are_not_counted_to_the_end(mariadb: Server) -> None:
+    endpoint = mariadb.fresh()
+    mariadb.execute(
+        endpoint,
+        *HEALTHY["mysql"],
+        "ALTER TABLE orders MODIFY changed TIMESTAMP(6) NULL",
+        "INSERT INTO orders (id, changed) SELECT seq, IF(seq > 20000, '2024-01-01', NULL) "
+        "FROM seq_1_to_150000",
+    )
+    before = rows_read(mariadb)
+    found = examine(reader(mariadb, endpoint), stream(page_rows=5000))
+    assert rows_read(mariadb) - before < 200_000
+    assert "at least 10,000 rows." in one(found, "null-cursor").what
+    assert "at least 10,000 rows share one value" in one(found, "large-tie").what
+    mariadb.execute(endpoint, DROP["mysql"])
+    before = rows_read(mariadb)
+    assert "null-cursor" not in serious(examine(reader(mariadb, endpoint)))
+    assert rows_read(mariadb) - before < 30_000
+
+
+def rows_read(server: Server) -> int:
+    with server.engine(server.admin).connect() as connection:
+        found = connection.exec_driver_sql("SHOW GLOBAL STATUS LIKE 'Handler_read_%%'")
+        return sum(int(row[1]) for row in found)

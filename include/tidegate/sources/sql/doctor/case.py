@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Row = Sequence[Any]
 PATIENCE = 60.0
-SMALL = 100_000
+SMALL = 10_000
 
 
 class Server(ABC):
@@ -173,6 +173,11 @@ class Case:
     def column(self, name: str) -> str:
         """A column of the table in a statement to paste."""
         return self.q(self.own(name))
+
+    def written(self, where: sa.ColumnElement[bool]) -> str:
+        """A condition in a statement to paste."""
+        text = where.compile(self.session.connection, compile_kwargs={"literal_binds": True})
+        return str(text).replace("%%", "%")
 
     def own(self, name: str) -> str:
         """What the table calls a column."""

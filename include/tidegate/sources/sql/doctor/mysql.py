@@ -15,6 +15,7 @@ from tidegate.sources import Finding
 from tidegate.sources.sql.bounds import replicas
 from tidegate.sources.sql.doctor.alter import altered
 from tidegate.sources.sql.doctor.case import Case, Server, statements
+from tidegate.sources.sql.doctor.stamps import offsets_apart
 
 _HERE = "table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
 _COLUMN = (
@@ -78,8 +79,14 @@ class MySQL(Server):
         kind = self.case.cursor.declared.split("(")[0].split()[0]
         if kind not in {"timestamp", "datetime"}:
             return ""
+        column = self.case.column(self.case.cursor.name)
+        if kind == "datetime" and offsets_apart(self.case):
+            return (
+                f"-- {column} would be stamped in the zone of each session that writes, not in\n"
+                f"-- {self.case.stream.time_zone}: make it a TIMESTAMP(6), or set their zone first"
+            )
         return (
-            f"ALTER TABLE {self.case.full} MODIFY {self.case.column(self.case.cursor.name)} "
+            f"ALTER TABLE {self.case.full} MODIFY {column} "
             f"{kind.upper()}(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) "
             "ON UPDATE CURRENT_TIMESTAMP(6);"
         )

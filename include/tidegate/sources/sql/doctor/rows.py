@@ -1,4 +1,4 @@
-"""What the rows themselves tell, by questions that read some 10,000 rows of an index at most."""
+"""What the rows themselves tell, by questions that read 10,000 entries of an index or one page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from tidegate.fields import seconds
 from tidegate.sources import Finding
 from tidegate.sources.sql.doctor.case import Case, counted, statements
-from tidegate.sources.sql.keyset import MOST_TIES
 from tidegate.sources.sql.moments import latest_local
 
 SAMPLE = 10_000
@@ -56,9 +55,9 @@ def null_cursor(case: Case) -> Iterator[Finding]:
     """No bound reaches NULL."""
     if not case.cursor.nullable or not case.cheap:
         return
-    missing = case.few(case.plan.named(case.cursor.name).is_(None), limit=SAMPLE)
-    if missing:
-        yield _unreached(case, "null-cursor", "is NULL", missing)
+    yield from _unreached(
+        case, "null-cursor", "is NULL", case.plan.named(case.cursor.name).is_(None)
+    )
 
 
 def zero_cursor(case: Case) -> Iterator[Finding]:
@@ -66,11 +65,8 @@ def zero_cursor(case: Case) -> Iterator[Finding]:
     undated = case.session.dialect.undated(case.cursor, case.type)
     if not undated or not case.cheap:
         return
-    missing = case.few(sa.or_(*undated), limit=SAMPLE)
-    if missing:
-        yield _unreached(
-            case, "zero-cursor", "is no time (0000-00-00, -infinity, rubbish)", missing
-        )
+    what = "is no time (0000-00-00, -infinity, rubbish)"
+    yield from _unreached(case, "zero-cursor", what, sa.or_(*undated))
 
 
 def future(case: Case) -> Iterator[Finding]:
@@ -135,24 +131,27 @@ def slow_read(case: Case) -> Iterator[Finding]:
     )
 
 
-def _unreached(case: Case, code: str, what: str, missing: int) -> Finding:
-    rows = case.few(limit=SAMPLE * 10)
-    share = f", {missing / rows:.1%} of all" if missing < SAMPLE and rows < SAMPLE * 10 else ""
+def _unreached(
+    case: Case, code: str, what: str, where: sa.ColumnElement[bool]
+) -> Iterator[Finding]:
+    missing = case.few(where, limit=SAMPLE)
+    if not missing:
+        return
+    rows = case.few(limit=SAMPLE)
+    share = f", {missing / rows:.1%} of all" if rows < SAMPLE else ""
     policy = case.stream.null_cursor
     effect = {
         "read": "Such rows are all read in every run (null_cursor: read).",
         "quarantine": "Such rows are held in quarantine (null_cursor: quarantine).",
         "fail": "Such rows stop every run (null_cursor: fail).",
     }[policy]
-    column = case.column(case.cursor.name)
-    clauses = {"null-cursor": f"{column} IS NULL"}
-    test = clauses.get(code, f"{column} = 0" if case.kind == "mysql" else f"{column} = '-infinity'")
+    column, test = case.column(case.cursor.name), case.written(where)
     statement = (
         f"UPDATE {case.full} SET {column} = {case.server.now()} WHERE {test};"
         if case.temporal
         else ""
     )
-    return case.find(
+    yield case.find(
         "error" if policy == "fail" else "warning",
         code,
         f"cursor: {case.cursor.name!r} {what} in {counted(missing, SAMPLE)}{share}. {effect}",
@@ -177,7 +176,7 @@ def _largest_tie(case: Case) -> tuple[int, int]:
     stamp, number = max(found, key=lambda row: int(row[1]))
     if number == 1:
         return 1, 2
-    limit = max(MOST_TIES, case.stream.page_rows + 1)
+    limit = max(SAMPLE, case.stream.page_rows + 1)
     return case.few(column == case.session.dialect.bind(stamp), limit=limit), limit
 
 

@@ -78,14 +78,14 @@ def zone(case: Case) -> Iterator[Finding]:
     """The server stamps zone-less columns by its own wall clock."""
     if case.type.name not in {"datetime", "date"} or case.table.view:
         return
-    theirs = case.server.offset()
-    ours = ZoneInfo(case.stream.time_zone).utcoffset(datetime.now())  # noqa: DTZ005
-    if theirs is None or ours is None or abs(theirs - ours.total_seconds()) < 1:
+    offsets = offsets_apart(case)
+    if offsets is None:
         return
+    ours, theirs = offsets
     yield case.find(
         "warning",
         "zone-differs",
-        f"time_zone: {case.stream.time_zone} is {_offset(ours.total_seconds())} now, but new "
+        f"time_zone: {case.stream.time_zone} is {_offset(ours)} now, but new "
         f"sessions of the server are at {_offset(theirs)}. {case.cursor.name!r} has no zone: if "
         "the server stamps it, stamps are taken for others than they are.",
         "Set time_zone: to the zone in which the column is written, or set the zone of the "
@@ -109,6 +109,15 @@ def clock(case: Case) -> Iterator[Finding]:
         "stamps that applications give, do not.",
         "Let both follow a time server: timedatectl set-ntp true",
     )
+
+
+def offsets_apart(case: Case) -> tuple[float, float] | None:
+    """Seconds that ``time_zone`` and new sessions there are ahead of UTC, if they differ."""
+    theirs = case.server.offset()
+    ours = ZoneInfo(case.stream.time_zone).utcoffset(datetime.now())  # noqa: DTZ005
+    if theirs is None or ours is None or abs(theirs - ours.total_seconds()) < 1:
+        return None
+    return ours.total_seconds(), theirs
 
 
 def _is_key(case: Case) -> bool:
