@@ -78,6 +78,15 @@ def test_after_the_next_run_a_change_agrees_again(shop: Shop) -> None:
     assert (found.matched, found.held, found.agrees) == (6, 2, True)
 
 
+def test_a_column_that_was_not_agreed_to_is_no_difference(shop: Shop) -> None:
+    shop.execute("ALTER TABLE orders ADD COLUMN note VARCHAR(9) DEFAULT 'x'")
+    shop.run(drift={"add": "ask"})
+    assert compare(shop.job(drift={"add": "ask"})).agrees
+    assert compare(shop.job()).agrees
+    shop.run()
+    assert compare(shop.job()).agrees
+
+
 def test_a_stream_that_never_ran_misses_every_row(shop: Shop, sqlite: Server) -> None:
     fresh = Shop(shop.server, shop.source, sqlite.fresh(), shop.fields)
     found = compare(fresh.job())

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate import drift
 from tidegate.job import Job
+from tidegate.model import Mode
 
 if TYPE_CHECKING:
     from tidegate.sources import Source
@@ -42,7 +44,10 @@ class Comparison:
 
 
 def compare(job: Job) -> Comparison:
-    """Compare one stream."""
+    """Compare one stream, by the columns that it agreed on.
+
+    Raises DriftError when ``drift:`` says to stop at those that the table has now.
+    """
     from tidegate.sources import open_source
 
     with (
@@ -50,9 +55,10 @@ def compare(job: Job) -> Comparison:
         closing(sqlite3.connect(Path(folder) / "rows.db", isolation_level=None)) as rows,
     ):
         rows.executescript(_TABLES)
-        with open_source(job.endpoint(), job.stream, job.full_name) as source:
-            _fill(rows, "source", _of_source(source))
         with job.store() as store:
+            with open_source(job.endpoint(), job.stream, job.full_name) as source:
+                source.adopt(drift.judge(job, store, source, Mode.REPAIR).read)
+                _fill(rows, "source", _of_source(source))
             _fill(rows, "store", store.keys(job.full_name))
         return _verdict(rows, job.full_name)
 
