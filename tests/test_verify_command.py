@@ -103,6 +103,20 @@ def test_the_brake_of_one_stream_keeps_no_other_from_being_verified(shell: Shell
     assert shell("verify", "shop.orders", "--allow-deletes", "30", "--again")[0] == 0
 
 
+def test_the_brakes_advice_helps_where_nothing_else_is_repaired(shell: Shell) -> None:
+    file = shell.folder / "files" / "shop.yaml"
+    file.write_text(FILE.replace("enabled: false", "enabled: false, repair: false"))
+    assert shell("run", "shop.notes")[0] == 0
+    shell.sql("DELETE FROM notes WHERE id > 10")
+    code, result = shell.said("verify", "shop.notes")
+    assert (code, result[0]["differing"], result[0]["tombstoned"]) == (1, 30, 0)
+    code, result = shell.said("verify", "shop.notes", "--allow-deletes", "29")
+    advice = result[0]["note"].partition("run: tidegate ")[2]
+    assert (code, advice) == (1, "verify shop.notes --allow-deletes 30.")  # it is in no DAG
+    code, result = shell.said(*advice.removesuffix(".").split())
+    assert (code, result[0]["tombstoned"]) == (0, 30)
+
+
 def test_a_stream_that_has_not_run_is_not_verified(shell: Shell) -> None:
     code, out, _ = shell("verify", "shop.notes")
     assert code == 1
@@ -113,6 +127,7 @@ def test_a_stream_that_has_not_run_is_not_verified(shell: Shell) -> None:
     ("arguments", "message"),
     [
         (["shop.order"], "no stream 'shop.order'. Did you mean 'shop.orders'?"),
+        (["--no-repair", "--allow-deletes", "1"], "not allowed with argument --no-repair"),
         (["--allow-deletes", "-1"], "'-1' is not a number of rows"),
         (["--allow-deletes", "many"], "'many' is not a number of rows. Write 0 or more"),
     ],

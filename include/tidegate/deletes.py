@@ -67,9 +67,10 @@ def gone(
 
 
 def _braked(job: Job, count: int, rows: int, why: str) -> BrakeError:
+    dag = f" (in Airflow: trigger {job.source.name}.verify with Allow deletes {count})"
     return BrakeError(
         f"{job.full_name}: {count:,} of the store's {rows:,} rows are gone from the source; {why}. "
         f"None was deleted. If they are gone for good, run: "
-        f"tidegate verify {job.full_name} --allow-deletes {count} "
-        f"(in Airflow: trigger {job.source.name}.verify with Allow deletes {count})."
+        f"tidegate verify {job.full_name} --allow-deletes {count}"
+        f"{dag if job.stream.verify.enabled else ''}."
     )

@@ -19,12 +19,12 @@ def commands(add: Add) -> None:
     """Declare them."""
     source = add("verify", _verify_source, "compare streams with their sources, and repair them")
     source.add_argument("stream", nargs="*", help="only these; default: all with verify: enabled")
-    source.add_argument(
-        "--no-repair", action="store_true", help="report what differs, mend nothing"
-    )
-    source.add_argument(
+    how = source.add_mutually_exclusive_group()
+    how.add_argument("--no-repair", action="store_true", help="report what differs, mend nothing")
+    how.add_argument(
         "--allow-deletes", type=_count, metavar="N",
-        help="let N rows be deleted in each stream, instead of deletes: brake",
+        help="let N rows be deleted in each stream, instead of deletes: brake; "
+        "repairs, whatever the file says",
     )  # fmt: skip
     source.add_argument("--again", action="store_true", help="do not go on where the last one was")
     verify = add("verify-store", _verify, "check what must always be true of the store")
@@ -52,7 +52,7 @@ def _verify_source(options: Any) -> int:
         todo = job(options, name)
         try:
             result = verify(
-                todo, repair=todo.stream.verify.repair and not options.no_repair,
+                todo, repair=False if options.no_repair else None,
                 allow_deletes=options.allow_deletes, again=options.again,
             )  # fmt: skip
         except BrakeError as error:

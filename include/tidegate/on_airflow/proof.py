@@ -86,7 +86,8 @@ def _params(streams: Mapping[str, Stream]) -> dict[str, Param]:
         ),
         "allow_deletes": Param(
             None, type=["null", "integer"], minimum=0, title="Allow deletes",
-            description="let so many rows be deleted in each stream, instead of deletes: brake",
+            description="let so many rows be deleted in each stream, instead of deletes: brake; "
+            "repairs, whatever the file says",
         ),
         "again": Param(
             False, type="boolean", title="Begin anew",
@@ -131,7 +132,7 @@ def _verify(job: Job) -> Result:
 
     context: Any = get_current_context()
     params, first = context["params"], context["ti"].try_number == 1
-    repair = {"yes": True, "no": False}.get(params["repair"], job.stream.verify.repair)
+    repair = {"yes": True, "no": False}.get(params["repair"])
     try:
         return verify(
             job, repair=repair, allow_deletes=params["allow_deletes"],

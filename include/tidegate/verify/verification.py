@@ -64,17 +64,19 @@ class Result:
 
 
 def verify(
-    job: Job, *, repair: bool = True, allow_deletes: int | None = None, again: bool = False,
+    job: Job, *, repair: bool | None = None, allow_deletes: int | None = None, again: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Result:  # fmt: skip
     """Compare *job*'s stream with its source, below the watermark; and repair what differs.
 
-    A verification that was killed or stopped goes on where it was, unless *again* says to begin
-    anew, the cursor is another one now, or only one of the two repairs. *allow_deletes* takes the
-    place of ``deletes.brake`` this once. *stop* is asked after each part. Raises BrakeError when
-    more rows are gone from the source than that, FencedError when another process went on with this
-    verification, ChangedError when the table's columns are not those that the stream was last read
-    with: it has to run first.
+    *repair* is by default what the file says, and yes with *allow_deletes*, which takes the place
+    of ``deletes.brake`` this once. A verification that was killed or stopped goes on where it was,
+    unless *again* says to begin anew, the cursor is another one now, or only one of the two
+    repairs. *stop* is asked after each part.
+
+    Raises BrakeError when more rows are gone from the source than may be, FencedError when another
+    process went on with this verification, ChangedError when the table's columns are not those that
+    the stream was last read with: it has to run first.
     """
     from tidegate.sources import open_source
 
@@ -84,6 +86,8 @@ def verify(
         watermark = store.state(name).watermark
         if watermark is None:
             return Result(name, None, finished=True, note="the stream has not run yet")
+        if repair is None:
+            repair = job.stream.verify.repair or allow_deletes is not None
         _adopt(job, store, source)
         store.number_keys(name, composite=len(job.stream.primary_key) > 1)
         progress = None if again else _unfinished(store, name, watermark, repair=repair)
