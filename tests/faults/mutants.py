@@ -176,9 +176,9 @@ MUTANTS = (
         "the watermark itself: reading begins after it, not at it",
         (
             Patch(
-                "sources/sql/slices.py",
-                "            where.append(column >= self.bind(low))",
-                "            where.append(column > self.bind(low))",
+                "sources/sql/dialect.py",
+                "        return named(native.own) >= self.bind(bound)",
+                "        return named(native.own) > self.bind(bound)",
             ),
         ),
         (f"{BOUNDS}a_read_begins_at_the_watermark_itself",),

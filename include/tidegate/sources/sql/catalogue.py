@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from tidegate.pipeline.models import Stream
 
 
+_COMPARED = {
+    "date": "date", "datetime": "moment", "timestamp": "moment", "int16": "number",
+    "int32": "number", "int64": "number", "decimal": "number", "numeric": "number",
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Native:
     """A column as the server declares it; *loose* when its declaration binds no value.
@@ -163,4 +169,15 @@ def require_cursor(where: str, stream: Stream, type: ColumnType) -> None:
         raise ConfigError(
             f"{where}: cursor: {stream.cursor!r} is of type {type}, which does not order changes. "
             "Use a column of dates, times or whole numbers, such as updated_at."
+        )
+
+
+def require_comparable(where: str, native: Native, type: ColumnType) -> None:
+    """Raise ConfigError when the server compares a column otherwise than its declared *type*."""
+    kind = _COMPARED.get(type.name)
+    if kind is not None and kind != _COMPARED.get(native.type.name):
+        raise ConfigError(
+            f"{where}: types: makes {type} of {native.name!r}, but to the server it is "
+            f"{native.declared}, and is sorted and compared as that. Take it out of types:, name "
+            "another column, or read a view that casts it."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tidegate.connections import Endpoint
 from tidegate.errors import TidegateError
 from tidegate.sources.sql.catalogue import Native, Table
+from tidegate.sources.sql.moments import Bound, local
 from tidegate.types import ColumnType
 
 CONNECT_SECONDS = 10
@@ -80,10 +81,6 @@ class Dialect(ABC):
         """A value fetched earlier, as a parameter that compares as it was sorted."""
         return sa.bindparam(None, value, sa.types.NullType(), unique=True)
 
-    def zone(self, native: Native, declared: tzinfo) -> tzinfo:
-        """Where a column's zone-less readings are; *declared* by the stream."""
-        return declared
-
     def sought(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any] | None:
         """What equals a key's value when its text does; None when only the row itself can tell."""
         whole = native.type.name in {"int16", "int32", "int64"}
@@ -105,13 +102,34 @@ class Dialect(ABC):
         """Whether the text fetched for a column can be compared with the column itself."""
         return False
 
-    def bound(self, moment: datetime | date | int, samples: Sequence[Any], zone: tzinfo) -> Any:
-        """A bound in the column's own form; *samples* are values found in it."""
-        return moment
+    def bound(
+        self,
+        moment: Bound,
+        native: Native,
+        zone: tzinfo,
+        samples: Sequence[Any] = (),
+        *,
+        end: bool = False,
+    ) -> Any:
+        """*moment* as the column holds it: rather too early; an *end*, rather too late.
 
-    def samples(self, type: ColumnType) -> bool:
-        """Whether :meth:`bound` needs samples."""
-        return False
+        An instant is read off the clocks of *zone* where the column keeps such readings.
+        """
+        if not isinstance(moment, datetime) or moment.tzinfo is None:
+            return moment
+        return local(moment, zone, end=end) if native.type.name == "datetime" else moment
+
+    def samples(self, native: Native, moment: Bound) -> sa.Select[Any] | None:
+        """A question to the table whose one row :meth:`bound` needs."""
+        return None
+
+    def since(self, native: Native, bound: Any) -> Clause:
+        """Rows at *bound* or later."""
+        return named(native.own) >= self.bind(bound)
+
+    def until(self, native: Native, bound: Any) -> Clause:
+        """Rows before *bound*."""
+        return named(native.own) < self.bind(bound)
 
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
         """Conditions that leave out what no bound reaches (beside NULL)."""

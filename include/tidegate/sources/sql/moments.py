@@ -27,6 +27,11 @@ def latest_local(moment: datetime, zone: tzinfo) -> datetime:
     return max(_locals(moment, zone))
 
 
+def local(moment: datetime, zone: tzinfo, *, end: bool) -> datetime:
+    """An edge in *zone*, zone-less, as far out as it can be: late for an *end*, else early."""
+    return latest_local(moment, zone) if end else earliest_local(moment, zone)
+
+
 def _locals(moment: datetime, zone: tzinfo) -> list[datetime]:
     moment = moment.astimezone(UTC)
     around = (moment - AROUND, moment, moment + AROUND)
@@ -38,10 +43,10 @@ def to_watermark(moment: datetime, type: ColumnType, zone: tzinfo) -> Watermark:
     """*moment* as the cursor holds it: ISO text of fixed width."""
     if type.name == "timestamp":
         return Watermark(moment.astimezone(UTC).isoformat(timespec="microseconds"))
-    local = earliest_local(moment, zone)
+    edge = earliest_local(moment, zone)
     if type.name == "date":
-        return Watermark(local.date().isoformat())
-    return Watermark(local.isoformat(timespec="microseconds"))
+        return Watermark(edge.date().isoformat())
+    return Watermark(edge.isoformat(timespec="microseconds"))
 
 
 def from_watermark(low: Watermark, type: ColumnType, where: str) -> Bound:
@@ -84,5 +89,5 @@ def from_window(text: str, type: ColumnType, zone: tzinfo, *, end: bool = False)
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     if type.name == "timestamp":
         return moment
-    local = latest_local(moment, zone) if end else earliest_local(moment, zone)
-    return local.date() if type.name == "date" else local
+    edge = local(moment, zone, end=end)
+    return edge.date() if type.name == "date" else edge

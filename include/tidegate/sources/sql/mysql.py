@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, tzinfo
 from itertools import groupby
 from typing import Any
 
@@ -170,11 +169,6 @@ class MySQL(Dialect):
     @override
     def folds(self, connection: sa.Connection) -> bool:
         return True
-
-    @override
-    def zone(self, native: Native, declared: tzinfo) -> tzinfo:
-        """The session is in UTC, and TIMESTAMP follows the session."""
-        return UTC if native.type.name == "timestamp" else declared
 
     @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +16,7 @@ from tidegate.sources.sql.catalogue import (
     Table,
     renamed,
     require_columns,
+    require_comparable,
     require_cursor,
     unknown_table,
 )
@@ -80,10 +81,12 @@ def make_plan(
     table = table or find_table(session, stream, name)
     zone = ZoneInfo(stream.time_zone)
     columns = _own(table, stream) if adopted is None else adopted
-    specs = tuple(_spec(session, table, column, zone) for column in columns)
+    specs = tuple(_spec(table, column, zone) for column in columns)
     check_names(specs, name)
     cursor = next(spec for spec in specs if spec.column.name == stream.cursor)
     require_cursor(name, stream, cursor.type)
+    if session.endpoint.kind != "sqlite":  # where any column holds any type
+        _require_comparable(name, stream, table, specs)
     order = dict.fromkeys([*stream.primary_key, stream.cursor, stream.backfill.by])
     ordered = [column for column in order if column is not None]
     read = sorted(spec.column.name for spec in specs)
@@ -141,10 +144,18 @@ def _schema(table: Table) -> sa.quoted_name | None:
     return None if table.schema is None else sa.quoted_name(table.schema, quote=True)
 
 
-def _spec(session: Session, table: Table, column: Column, zone: tzinfo) -> Spec:
+def _spec(table: Table, column: Column, zone: tzinfo) -> Spec:
+    """Sessions are in UTC, and what a server keeps as an instant follows its session."""
     native = table.column(column.name)
     loose = native.loose or column.type != native.type
-    return Spec(column, loose, session.dialect.zone(native, zone))
+    return Spec(column, loose, UTC if native.type.name == "timestamp" else zone)
+
+
+def _require_comparable(name: str, stream: Stream, table: Table, specs: Iterable[Spec]) -> None:
+    for spec in specs:
+        for field, column in (("cursor", stream.cursor), ("backfill.by", stream.backfill.by)):
+            if spec.column.name == column:
+                require_comparable(f"{name}: {field}", table.column(column), spec.type)
 
 
 def _shape(

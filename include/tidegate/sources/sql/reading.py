@@ -157,7 +157,7 @@ class SqlSource:
         began = time.monotonic()
         chunks, plan = self._chunks, self._plan
         until = chunks.end(first, rows)
-        hot = None if below is None else plan.named(self._stream.cursor) >= self._slices.bind(below)
+        hot = None if below is None else self._slices.since(below)
         count, xor, found = chunks.add_up(chunks.within(first, until), hot)
         keys = self._pages(0, plan.marks).build(found, data=False)["_key"] if found else ()
         took = time.monotonic() - began

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -42,7 +41,6 @@ class Slices:
         self._plan = plan
         self._stream = stream
         self._name = name
-        self._zone = ZoneInfo(stream.time_zone)
         self._unique = plan.table.identifies(stream.primary_key)
 
     def increment(self, low: Watermark | None, clock: datetime | None) -> list[Slice]:
@@ -51,9 +49,9 @@ class Slices:
         native, column = plan.native(cursor), plan.named(cursor)
         where = list(self._dialect.dated(native, plan.type(cursor)))
         if low is not None:
-            where.append(column >= self.bind(low))
+            where.append(self.since(low))
         if clock is not None and self.temporal:
-            where.append(column < self._edge(clock))
+            where.append(self._dialect.until(native, self._edge(clock)))
         if native.nullable:
             where.append(column.is_not(None))
         return [*self._family(where, self._keys(cursor), self._unique), *self.unreached()]
@@ -77,24 +75,24 @@ class Slices:
     def future(self, clock: datetime) -> Slice:
         """The rows that are stamped later than *clock*."""
         plan, cursor = self._plan, self._stream.cursor
-        where = list(self._dialect.dated(plan.native(cursor), plan.type(cursor)))
-        where.append(plan.named(cursor) >= self._edge(clock))
+        native = plan.native(cursor)
+        where = list(self._dialect.dated(native, plan.type(cursor)))
+        where.append(self._dialect.since(native, self._edge(clock)))
         return replace(self._family(where, self._keys(cursor), self._unique)[0], kind="future")
 
     def window(self, window: Window) -> list[Slice]:
         """Raises ConfigError when the stream's windows have no column to cut."""
         plan = self._plan
         by = self._stream.backfill.by or self._stream.cursor
-        type, column = plan.type(by), plan.named(by)
+        type, native, zone = plan.type(by), plan.native(by), plan.zone(by)
         if type.name not in TEMPORAL:
             raise ConfigError(
                 f"{self._name}: backfill.by: {by!r} is of type {type}, but windows need dates or "
                 "times. Name a column of that kind with backfill: {by: ...}"
             )
-        bind = self._dialect.bind
-        since = self._bound(by, from_window(window.since, type, self._zone))
-        until = self._bound(by, from_window(window.until, type, self._zone, end=True))
-        where: list[Clause] = [column >= bind(since), column < bind(until)]
+        since = self._bound(by, from_window(window.since, type, zone))
+        until = self._bound(by, from_window(window.until, type, zone, end=True), end=True)
+        where = [self._dialect.since(native, since), self._dialect.until(native, until)]
         return self._family(where, self._keys(by), self._unique)
 
     def by_key(self, where: Sequence[Clause], shape: Shape) -> list[Slice]:
@@ -102,27 +100,27 @@ class Slices:
         keys = tuple(shape.keys[name] for name in self._stream.primary_key)
         return self._family(list(where), keys, self._unique)
 
-    def bind(self, low: Watermark) -> sa.ColumnElement[Any]:
-        """*low* as the cursor column holds it."""
+    def since(self, low: Watermark) -> Clause:
+        """Rows at *low* or later."""
         cursor = self._stream.cursor
         require_same_cursor(self._name, low, cursor)
         value = from_watermark(low, self._plan.type(cursor), self._name)
-        return self._dialect.bind(self._bound(cursor, value))
+        return self._dialect.since(self._plan.native(cursor), self._bound(cursor, value))
 
     @property
     def temporal(self) -> bool:
         """Whether the cursor is a date or time."""
         return self._plan.type(self._stream.cursor).name in TEMPORAL
 
-    def _edge(self, clock: datetime) -> sa.ColumnElement[Any]:
+    def _edge(self, clock: datetime) -> Any:
         """Where the future begins, as the cursor column holds it; rather too late."""
         cursor = self._stream.cursor
         kind = self._plan.type(cursor).name
-        local = latest_local(clock + AHEAD, self._plan.zone(cursor))
-        edge: Bound = clock + AHEAD if kind == "timestamp" else local
-        if kind == "date":
-            edge = local.date() + timedelta(days=1)
-        return self._dialect.bind(self._bound(cursor, edge))
+        edge: Bound = clock + AHEAD
+        if kind != "timestamp":
+            local = latest_local(clock + AHEAD, self._plan.zone(cursor))
+            edge = local.date() + timedelta(days=1) if kind == "date" else local
+        return self._bound(cursor, edge, end=True)
 
     def _family(self, where: list[Clause], keys: tuple[Key, ...], unique: bool) -> list[Slice]:
         """The slice, and one for each column of the primary key that may be NULL."""
@@ -143,18 +141,9 @@ class Slices:
         order += self._stream.primary_key if names is None else names
         return tuple(self._plan.rows.keys[name] for name in dict.fromkeys(order))
 
-    def _bound(self, name: str, value: Bound) -> Any:
+    def _bound(self, name: str, value: Bound, *, end: bool = False) -> Any:
         """*value* as the column holds it, after a look at how it does."""
-        plan, dialect = self._plan, self._dialect
-        type, column = plan.type(name), plan.named(name)
-        samples: list[Any] = []
-        if dialect.samples(type):
-            ends = [
-                sa.type_coerce(function(column), sa.types.NullType())
-                for function in (sa.func.min, sa.func.max)
-            ]
-            dated = dialect.dated(plan.native(name), type)
-            for end in ends:
-                statement = sa.select(end).select_from(plan.source).where(*dated)
-                samples += [row[0] for row in self._session.rows(statement)]
-        return dialect.bound(value, samples, plan.zone(name))
+        plan, dialect, native = self._plan, self._dialect, self._plan.native(name)
+        look = dialect.samples(native, value)
+        samples = () if look is None else self._session.rows(look.select_from(plan.source))[0]
+        return dialect.bound(value, native, plan.zone(name), samples, end=end)

@@ -6,7 +6,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ from tidegate.sources.sql.dialect import (
     split,
 )
 from tidegate.sources.sql.fitting import Unread
-from tidegate.sources.sql.moments import earliest_local
+from tidegate.sources.sql.moments import AROUND, Bound, local
 from tidegate.types import TEMPORAL, ColumnType
 
 _STEPS = 20_000
 """Steps of SQLite's machine between two looks at the clock: some milliseconds."""
 _OFFSET = re.compile(r":\d\d(?:\.\d+)?\s?(Z|[+-]\d\d(?::?\d\d)?)$")
+_UTC = ("Z", "+00", "+0000", "+00:00")
 _SIZED = re.compile(r"(?:DECIMAL|NUMERIC)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 _EXACT = {
     "DATE": "date", "TIME": "time", "DATETIME": "datetime", "TIMESTAMP": "datetime",
@@ -135,36 +136,56 @@ class SQLite(Dialect):
         return super().bind(value)
 
     @override
-    def samples(self, type: ColumnType) -> bool:
-        """Times are text, and may be written in several ways."""
-        return type.name in TEMPORAL
+    def samples(self, native: Native, moment: Bound) -> sa.Select[Any] | None:
+        """A time of each kind near *moment*: in UTC, with another offset, without one."""
+        if not isinstance(moment, datetime) or moment.tzinfo is None:
+            return None
+        column: sa.ColumnElement[Any] = named(native.own)
+        utc = sa.or_(*(column.op("GLOB")(f"*{offset}") for offset in _UTC))
+        apart = sa.func.substr(column, len("2026-11-20") + 1).op("GLOB")("*[-+]*")
+        kind = sa.case((utc, 0), (apart, 1), else_=2)
+        days = [(moment + span).date() for span in (-AROUND, AROUND + timedelta(days=1))]
+        near = self.since(native, days[0].isoformat()), self.until(native, days[1].isoformat())
+        plain = sa.type_coerce(column, sa.types.NullType())
+        return sa.select(*(sa.func.max(sa.case((kind == k, plain))) for k in range(3))).where(*near)
 
     @override
-    def bound(self, moment: datetime | date | int, samples: Sequence[Any], zone: tzinfo) -> Any:
+    def bound(
+        self,
+        moment: Bound,
+        native: Native,
+        zone: tzinfo,
+        samples: Sequence[Any] = (),
+        *,
+        end: bool = False,
+    ) -> Any:
         """The shortest spelling of *moment*: no spelling of the same moment sorts below it."""
         if not isinstance(moment, datetime):
             return moment.isoformat() if isinstance(moment, date) else moment
-        texts = [sample for sample in samples if isinstance(sample, str)]
         if moment.tzinfo is not None:
-            moment = self._as_written(moment, texts, zone)
-        separator = "T" if texts and all(text[10:11] == "T" for text in texts) else " "
-        text = moment.isoformat(separator, "microseconds").rstrip("0").rstrip(".")
+            zones = _zones([text for text in samples if isinstance(text, str)], zone)
+            moment = (max if end else min)(local(moment, each, end=end) for each in zones)
+        text = moment.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
         if not moment.microsecond:
-            text = text.removesuffix(":00").removesuffix(f"{separator}00:00")
+            text = text.removesuffix(":00").removesuffix(" 00:00")
         return text
 
-    @staticmethod
-    def _as_written(moment: datetime, texts: Sequence[str], zone: tzinfo) -> datetime:
-        for text in texts:
-            offset = _OFFSET.search(text)
-            if offset and offset[1] not in {"Z", "+00", "+0000", "+00:00"}:
-                raise ConfigError(
-                    f"the column holds times like {text!r}: with such offsets the order of the "
-                    "text is not the order of time. Store them in UTC, or read a view that does."
-                )
-            if offset:
-                return moment.replace(tzinfo=None)
-        return earliest_local(moment, zone)
+    @override
+    def since(self, native: Native, bound: Any) -> Clause:
+        """Of its day, times behind a blank sort below all that are behind a T."""
+        column: sa.ColumnElement[Any] = named(native.own)
+        if not (times := _behind_t(bound)):
+            return super().since(native, bound)
+        first, same = map(self.bind, times)
+        return sa.and_(column >= self.bind(bound), sa.or_(column < first, column >= same))
+
+    @override
+    def until(self, native: Native, bound: Any) -> Clause:
+        column: sa.ColumnElement[Any] = named(native.own)
+        if not (times := _behind_t(bound)):
+            return super().until(native, bound)
+        first, same = map(self.bind, times)
+        return sa.and_(column < same, sa.or_(column < self.bind(bound), column >= first))
 
     @override
     def dated(self, native: Native, type: ColumnType) -> list[Clause]:
@@ -211,6 +232,28 @@ class SQLite(Dialect):
 
 def _word(text: str) -> sa.ColumnElement[Any]:
     return sa.literal_column(f"'{text}'")
+
+
+def _zones(texts: Sequence[str], zone: tzinfo) -> list[tzinfo]:
+    """Where the readings of *texts* are; those without an offset in *zone*."""
+    zones: list[tzinfo] = []
+    for text in texts:
+        offset = _OFFSET.search(text)
+        if offset and offset[1] not in _UTC:
+            raise ConfigError(
+                f"the column holds times like {text!r}: with such offsets the order of the "
+                "text is not the order of time. Store them in UTC, or read a view that does."
+            )
+        zones.append(UTC if offset else zone)
+    return zones or [UTC, zone]
+
+
+def _behind_t(bound: Any) -> tuple[str, str] | None:
+    """The first spelling with a T of the bound's day, and of the bound itself."""
+    if not isinstance(bound, str) or " " not in bound:
+        return None
+    day, _, time = bound.partition(" ")
+    return f"{day}T", f"{day}T{time}"
 
 
 def _native(name: str, declared: str, *, nullable: bool) -> Native:

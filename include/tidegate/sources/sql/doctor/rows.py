@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from tidegate.fields import seconds
 from tidegate.sources import Finding
 from tidegate.sources.sql.doctor.case import Case, counted, statements
-from tidegate.sources.sql.moments import latest_local
+from tidegate.sources.sql.slices import Slices
 
 SAMPLE = 10_000
 SIZED = 200
@@ -74,8 +73,8 @@ def future(case: Case) -> Iterator[Finding]:
     if not case.temporal or not case.cheap:
         return
     most = min(case.stream.future_rows, SAMPLE) + 1
-    edge = case.session.dialect.bind(_now(case))
-    ahead = case.few(case.plan.named(case.cursor.name) > edge, limit=most)
+    slices = Slices(case.session, case.plan, case.stream, case.name)
+    ahead = case.few(*slices.future(case.session.clock()).where, limit=most)
     if not ahead:
         return
     latest = case.session.scalar(
@@ -178,17 +177,6 @@ def _largest_tie(case: Case) -> tuple[int, int]:
         return 1, 2
     limit = max(SAMPLE, case.stream.page_rows + 1)
     return case.few(column == case.session.dialect.bind(stamp), limit=limit), limit
-
-
-def _now(case: Case) -> Any:
-    """A second after the server's now, in the cursor's own form."""
-    moment = case.session.clock().astimezone(UTC) + timedelta(seconds=1)
-    dialect, zone = case.session.dialect, case.plan.zone(case.cursor.name)
-    value: Any = moment
-    if case.type.name != "timestamp":
-        local: datetime = latest_local(moment, zone)
-        value = local.date() if case.type.name == "date" else local
-    return dialect.bound(value, [], zone)
 
 
 def _row_bytes(case: Case) -> float:
