@@ -103,6 +103,17 @@ def test_the_brake_of_one_stream_keeps_no_other_from_being_verified(shell: Shell
     assert shell("verify", "shop.orders", "--allow-deletes", "30", "--again")[0] == 0
 
 
+def test_an_error_of_one_stream_keeps_no_other_from_being_verified(shell: Shell) -> None:
+    shell.sql("ALTER TABLE orders RENAME COLUMN total TO sum")
+    code, out, err = shell("verify")
+    assert code == 2
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["shop.items", "True"]]
+    assert err.startswith("tidegate: shop.orders: the table's columns are not those agreed on.")
+    shell.sql("DELETE FROM items WHERE id > 10")
+    code, results = shell.said("verify")  # what the rows say matters most
+    assert (code, [item["verified"] for item in results]) == (1, [False, False])
+
+
 def test_the_brakes_advice_helps_where_nothing_else_is_repaired(shell: Shell) -> None:
     file = shell.folder / "files" / "shop.yaml"
     file.write_text(FILE.replace("enabled: false", "enabled: false, repair: false"))

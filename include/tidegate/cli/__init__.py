@@ -12,9 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidegate.cli import doctor, drift, files, knowledge, quarantine, runs, upkeep, verification
-from tidegate.cli.words import LATER, NO, OVERTAKEN, USAGE
-from tidegate.errors import ConfigError, OvertakenError, TidegateError, UnavailableError
+from tidegate.cli import (
+    doctor,
+    drift,
+    files,
+    knowledge,
+    quarantine,
+    runs,
+    upkeep,
+    verification,
+    words,
+)
+from tidegate.errors import TidegateError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,11 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options))
     except TidegateError as error:
         print(f"tidegate: {error}", file=sys.stderr)
-        if isinstance(error, ConfigError):
-            return USAGE
-        if isinstance(error, UnavailableError):
-            return LATER
-        return OVERTAKEN if isinstance(error, OvertakenError) else NO
+        return words.code(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,9 +9,9 @@ from typing import Any
 
 from tidegate.cli.pipelines import files, job
 from tidegate.cli.printing import table
-from tidegate.cli.words import DONE, NO, Add, positive
+from tidegate.cli.words import DONE, NO, Add, code, positive, worst
 from tidegate.connections import from_environment
-from tidegate.errors import BrakeError
+from tidegate.errors import TidegateError
 from tidegate.job import store_endpoint
 
 
@@ -43,29 +43,29 @@ def _count(text: str) -> int:
 
 
 def _verify_source(options: Any) -> int:
-    """Every stream is looked at, also when one of them has too many rows gone."""
+    """Every stream is looked at, whatever is wrong with another."""
     from tidegate.verify import verify
 
-    names = options.stream or _enabled(options)
-    results, braked = [], []
-    for name in names:
-        todo = job(options, name)
+    results, failed, codes = [], [], []
+    for todo in [job(options, name) for name in options.stream or _enabled(options)]:
         try:
             result = verify(
                 todo, repair=False if options.no_repair else None,
                 allow_deletes=options.allow_deletes, again=options.again,
             )  # fmt: skip
-        except BrakeError as error:
-            braked.append({"stream": name, "verified": False, "note": str(error)})
-            continue
-        results.append(result.to_json())
+        except TidegateError as error:
+            failed.append({"stream": todo.full_name, "verified": False, "note": str(error)})
+            codes.append(code(error))
+        else:
+            results.append(result.to_json())
+            codes.append(DONE if result.verified else NO)
     if options.json:
-        print(json.dumps([*results, *braked], ensure_ascii=False))
+        print(json.dumps([*results, *failed], ensure_ascii=False))
     else:
         table(["stream", "verified", *_FOUND, "seconds", "note"], results)
-        for item in braked:
-            print(item["note"], file=sys.stderr)
-    return DONE if all(item["verified"] for item in [*results, *braked]) else NO
+        for item in failed:
+            print(f"tidegate: {item['note']}", file=sys.stderr)
+    return worst(codes)
 
 
 _FOUND = ["compared", "listed", "differing", "repaired", "tombstoned", "touched"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+from tidegate.errors import ConfigError, OvertakenError, TidegateError, UnavailableError
 
 DONE, NO, USAGE, LATER, OVERTAKEN = range(5)
 
@@ -18,6 +20,21 @@ class Add(Protocol):
         self, name: str, command: Callable[[Any], int], text: str
     ) -> argparse.ArgumentParser:
         """Declare it."""
+
+
+def code(error: TidegateError) -> int:
+    """The exit code that says what to do about *error*."""
+    if isinstance(error, ConfigError):
+        return USAGE
+    if isinstance(error, UnavailableError):
+        return LATER
+    return OVERTAKEN if isinstance(error, OvertakenError) else NO
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of several things done one after another."""
+    found = {*codes}
+    return next((one for one in (NO, USAGE, LATER, OVERTAKEN) if one in found), DONE)
 
 
 def moment(text: str) -> datetime:
