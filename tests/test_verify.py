@@ -280,6 +280,8 @@ def test_what_the_source_does_not_keep_unique_is_no_difference(
     bench.run(Mode.FULL)
     result = bench.verify()
     assert (result.differing, result.verified) == (0, True)
+    bench.spoil("DELETE FROM shop__orders WHERE _key = '12'")
+    assert (*counts(bench.verify())[:3], bench.verify().verified) == (1, 1, 0, True)
 
 
 @few

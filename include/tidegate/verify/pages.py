@@ -39,7 +39,7 @@ class Pages:
             columns = (page.column(name).to_pylist() for name in ("_key", "_source_hash"))
             theirs = [row for row in zip(*columns, strict=True) if row[0] is not None]
             ours = self._store.hashes(self._stream, [key for key, _ in theirs])
-            suspects = tuple(key for key, hash_ in theirs if ours.get(key) != hash_)
+            suspects = tuple(dict.fromkeys(key for key, hash_ in theirs if ours.get(key) != hash_))
             known = _add(known, ours)
             if theirs:
                 place = {"after": theirs[-1][0], "known": list(known)}
