@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import operator
 import random
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from services import Server
 from store.increments import Desk
 from tidegate.errors import FencedError
 from tidegate.model import Watermark
-from tidegate.store import open_store
+from tidegate.store import open_store, verification
 from tidegate.store.store import Store
 from tidegate.store.verification import Sums
 
@@ -121,6 +123,45 @@ def test_a_range_is_found_by_the_index(postgres: Server, tmp_path: Any) -> None:
             text = query.replace("{current}", "shop__orders")
             plan = connection.execute(sa.text(f"EXPLAIN {text}"), asked._script.values).scalars()
             assert "shop__orders__key_number" in "\n".join(plan)
+
+
+def test_of_two_that_make_the_index_one_waits_and_loads_go_on(
+    postgres: Server, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = threading.Event()
+    monkeypatch.setattr(verification, "sleep", lambda _: waits.set())
+    name = {"name": "shop__orders__key_number"}
+    oids = sa.text("SELECT indexrelid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    with open_store(postgres.fresh()) as store, ThreadPoolExecutor(2) as pool:
+        Desk(store, tmp_path).load(rows(*range(100)))
+        look = store._engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+        with look, store._engine.begin() as writer:
+            writer.execute(sa.text("UPDATE shop__orders SET _deleted = false"))
+            first = pool.submit(store.number_keys, NAME)  # it waits for the writer
+            while not (made := look.execute(oids, name).scalars().all()):
+                assert not first.done()
+            second = pool.submit(store.number_keys, NAME)
+            assert waits.wait(60)
+            look.execute(sa.text("SET lock_timeout = '1s'"))
+            look.execute(sa.text("DELETE FROM shop__orders WHERE _key = 'none'"))
+        first.result()
+        second.result()
+        with store._reading() as connection:
+            assert connection.execute(oids, name).scalars().all() == made
+            assert verification._indexed(connection, name["name"])
+
+
+def test_an_index_whose_making_was_interrupted_is_made_again(
+    postgres: Server, tmp_path: Any
+) -> None:
+    with open_store(postgres.fresh()) as store:
+        Desk(store, tmp_path).load(rows(1, 2))
+        store.number_keys(NAME)
+        run(store, "UPDATE pg_index SET indisvalid = false "
+            "WHERE indexrelid = 'shop__orders__key_number'::regclass")  # fmt: skip
+        store.number_keys(NAME)
+        with store._reading() as connection:
+            assert verification._indexed(connection, "shop__orders__key_number")
 
 
 def test_what_no_read_has_seen_since_a_token_is_told(store: Store, desk: Desk) -> None:

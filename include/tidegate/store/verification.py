@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from time import sleep
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +23,9 @@ from tidegate.store.sqltext import quoted
 from tidegate.store.tables import VERIFIED, stream_table, verification_table
 
 _BATCH = 10_000
+_PAUSE = 1.0
+"""Seconds between two looks whether somebody else still makes an index."""
+_MINE = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ class Verifying:
         return self.sums(stream, None, None).rows
 
     def number_keys(self, stream: str, *, composite: bool = False) -> None:
-        """Make the index that finds a range of keys, unless it is there."""
+        """Make the index that finds a range of keys, unless it is there. Loads go on meanwhile."""
         current = current_name(stream)
         name = index_name(current, "_key_number")
         expression = number(self._engine.dialect.name, "_key", composite)
@@ -132,13 +136,13 @@ class Verifying:
                 connection.exec_driver_sql(f"CREATE {make.format(how='')}")
             return
         endless = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        with (
-            engine.translated(self.endpoint),
-            endless.connect() as connection,
-        ):  # loads go on meanwhile
-            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {quoted(name)}")
-            connection.exec_driver_sql(f"CREATE {make.format(how='CONCURRENTLY')}")
-            connection.exec_driver_sql(f"ANALYZE {quoted(current)}")
+        with engine.translated(self.endpoint), endless.connect() as connection:
+            while not connection.execute(_MINE, {"name": name}).scalar_one():
+                sleep(_PAUSE)  # who waits in a lock instead is waited for: a deadlock
+            if not _indexed(connection, name):
+                connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}")
+                connection.exec_driver_sql(f"CREATE {make.format(how='CONCURRENTLY')}")
+                connection.exec_driver_sql(f"ANALYZE {quoted(current)}")
 
     # Progress -------------------------------------------------------------------------------
 
