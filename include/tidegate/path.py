@@ -65,6 +65,8 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     faults.point("pull.observed")
     read = drift.begin(store, request, verdict, fence)
     low = _start(request, verdict, state.watermark, seen)
+    came = source.came(low) if low else ()
+    low = None if came else low
     writer = stage.Writer(stage.folder(request, "pull"))
     gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low))
     increment = writer.close(
@@ -81,7 +83,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
             low=low,
             high=seen.high if request.mode.advances else None,
             observed_at=seen.observed_at,
-            notes=(*warnings, *verdict.notes),
+            notes=(*warnings, *verdict.notes, *came),
             fence=fence,
             bound=seen.bound,
             memory={**(seen.memory or {}), **source.memory()},

@@ -73,6 +73,10 @@ class Quarantine:
         """The source's clock at the last look; a replay says nothing of how far it is complete."""
         return Observation(None, self._store.state(self._stream).observed_at or "")
 
+    def came(self, low: Watermark) -> tuple[str, ...]:
+        """Rows in quarantine come by a run."""
+        return ()
+
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """The rows that the request wants; they keep their tokens whatever *read* is."""
         return self._store.replay(self._stream, self._wanted, self._columns, self._page_rows)

@@ -124,6 +124,9 @@ class Rows(Protocol):
         *memory* is that of the observation stored last.
         """
 
+    def came(self, low: Watermark) -> tuple[str, ...]:
+        """After :meth:`observe`: in words, why rows may have come below *low*; mostly nothing."""
+
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Pages with data and bookkeeping columns: from *low* on, or one *window*, or all."""
 

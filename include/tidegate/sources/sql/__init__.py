@@ -15,6 +15,7 @@ From the source inwards::
     cells      one column of driver values → Arrow
     fitting    one value, made to fit its declared type or refused with a reason
     bounds     how far the stream is complete
+    parts      rows that came by a statement which wrote none
     moments    times as a column holds them, and as a watermark keeps them
     catalogue  tables, columns, indexes, and what a stream misses there
     session    one read-only connection; its driver's errors end here

@@ -27,6 +27,7 @@ from tidegate.sources.sql.chunks import Chunks
 from tidegate.sources.sql.keyset import Keyset, Row, Slice
 from tidegate.sources.sql.lookup import Lookup
 from tidegate.sources.sql.page import Pages, Shape
+from tidegate.sources.sql.parts import Part, came, parts
 from tidegate.sources.sql.plan import Plan, find_table, make_plan, require_adoptable
 from tidegate.sources.sql.pressure import Pressure
 from tidegate.sources.sql.session import Session
@@ -54,6 +55,8 @@ class SqlSource:
         self._census: Counter[str] = Counter()
         self._clock_seen: datetime | None = None
         self._future: Json = None
+        self._parts: list[Part] = []
+        self._known: Json = None
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +85,9 @@ class SqlSource:
         return dict(self._census)
 
     def memory(self) -> dict[str, Json]:
-        """Where the next pull goes on with the rows of the future."""
-        return {"future": self._future} if self._future else {}
+        """What the table consists of, and where the next pull goes on with rows of the future."""
+        known = {"parts": sorted(part.number for part in self._parts)}
+        return {**known, "future": self._future} if self._future else known
 
     def changed(self) -> str | None:
         """Looks into the catalogue again."""
@@ -97,7 +101,13 @@ class SqlSource:
         seen = self._observe(shared, memory)
         self._clock_seen = datetime.fromisoformat(seen.observed_at)
         self._future = (memory or {}).get("future")
+        self._known = (memory or {}).get("parts")
+        self._parts = parts(self._session, self._table)
         return seen
+
+    def came(self, low: Watermark) -> tuple[str, ...]:
+        """Looks into the parts of the table that were not there at the last run."""
+        return came(self._session, self._parts, self._known, lambda: self._slices.below(low))
 
     def _observe(self, shared: Shared, memory: Json) -> Observation:
         return Bound(self._session, self._plan, self._stream, self._name).observe(shared, memory)

@@ -107,6 +107,11 @@ class Slices:
         value = from_watermark(low, self._plan.type(cursor), self._name)
         return self._dialect.since(self._plan.native(cursor), self._bound(cursor, value))
 
+    def below(self, low: Watermark) -> list[Clause]:
+        """Rows before *low*, of those that a bound reaches."""
+        native, type = self._plan.native(self._stream.cursor), self._plan.type(self._stream.cursor)
+        return [*self._dialect.dated(native, type), sa.not_(self.since(low))]
+
     @property
     def temporal(self) -> bool:
         """Whether the cursor is a date or time."""
