@@ -143,7 +143,8 @@ def test_a_user_without_rights_is_refused(postgres: Server) -> None:
         "THEN NULL; END $$",
     )
     endpoint = replace(shop, user="nobody", password="w:rd")
-    assert "Grant SELECT to 'nobody'" in refusal(RefusedError, lambda: pull(endpoint, stream()))
+    told = "Grant SELECT on the table, and USAGE on its schema, to 'nobody'"
+    assert told in refusal(RefusedError, lambda: pull(endpoint, stream()))
     assert findings(endpoint, stream())["no-select"].level == "error"
 
 
