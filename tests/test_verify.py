@@ -70,6 +70,12 @@ class Bench(Shop):
                 connection.exec_driver_sql(statement)
         engine.dispose()
 
+    def told_of(self, column: str) -> bool:
+        """Whether the store has that column."""
+        with self.job().store() as store:
+            found = store.agreement("shop.orders")
+        return found is not None and column in {one.column.name for one in found.columns}
+
     def verify(self, fields: dict[str, Any] | None = None, **how: Any) -> Result:
         """Once."""
         return verify(self.job(**(fields or {})), **how)
@@ -585,6 +591,21 @@ def test_new_columns_wait_until_the_stream_has_read_them(
     with pytest.raises(ChangedError, match="It has to run before it can be verified"):
         bench.verify()
     bench.run()
+    assert counts(bench.verify()) == (0, 0, 0, 0)
+
+
+def test_a_verification_ends_when_the_stream_agrees_to_other_columns_meanwhile(
+    bench: Bench,
+) -> None:
+    def sync() -> bool:
+        if not bench.told_of("note"):
+            bench.execute("ALTER TABLE orders ADD COLUMN note VARCHAR(9) DEFAULT 'x'")
+            bench.run()
+        return False
+
+    with pytest.raises(ChangedError, match="the table changed while it was compared"):
+        bench.verify({"verify": {"chunk": "1s"}}, stop=sync)
+    assert bench.stored("count(*)", "tidegate_run", "WHERE mode = 'repair'") == [0]
     assert counts(bench.verify()) == (0, 0, 0, 0)
 
 

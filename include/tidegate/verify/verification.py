@@ -20,6 +20,7 @@ from tidegate.verify.pages import Pages
 
 if TYPE_CHECKING:
     from tidegate.sources import Source
+    from tidegate.store.agreements import Agreement
     from tidegate.store.store import Store
     from tidegate.store.verification import Progress
 
@@ -88,12 +89,12 @@ def verify(
             return Result(name, None, finished=True, note="the stream has not run yet")
         if repair is None:
             repair = job.stream.verify.repair or allow_deletes is not None
-        _adopt(job, store, source)
+        agreement = _adopt(job, store, source)
         store.number_keys(name, composite=len(job.stream.primary_key) > 1)
         progress = None if again else _unfinished(store, name, watermark, repair=repair)
         if progress is None:
             progress = store.begin_verification(name, watermark, repair=repair)
-        kept = _Pass(job, store, source, progress).run(allow_deletes, stop)
+        kept = _Pass(job, store, source, progress, agreement).run(allow_deletes, stop)
     return _result(kept, time.monotonic() - began)
 
 
@@ -110,8 +111,8 @@ def _kind(watermark: Watermark) -> tuple[str | None, type]:
     return watermark.column, type(watermark.cursor)
 
 
-def _adopt(job: Job, store: Store, source: Source) -> None:
-    """Read what the stream was read with when it was loaded: other columns have other hashes."""
+def _adopt(job: Job, store: Store, source: Source) -> Agreement | None:
+    """Read what all rows were read with: other columns have other hashes. Returns what that is."""
     if (low := store.state(job.full_name).watermark) and low.column not in {
         None,
         job.stream.cursor,
@@ -123,20 +124,25 @@ def _adopt(job: Job, store: Store, source: Source) -> None:
     verdict = drift.judge(job, store, source, Mode.REPAIR)
     if verdict.reread:
         raise ChangedError(
-            f"{job.full_name}: the table's columns changed since the stream ran last: "
-            f"{' '.join(verdict.notes)} It has to run before it can be verified."
+            f"{job.full_name}: not every row was read yet with the columns that it reads now. "
+            f"{' '.join((*verdict.notes, 'It has to run before it can be verified.'))}"
         )
     source.adopt(verdict.read)
+    return verdict.known
 
 
 class _Pass:
     """One verification on its way; what it knows is in *progress*."""
 
-    def __init__(self, job: Job, store: Store, source: Source, progress: Progress) -> None:
+    def __init__(
+        self, job: Job, store: Store, source: Source, progress: Progress,
+        agreement: Agreement | None,
+    ) -> None:  # fmt: skip
         self._job = job
         self._store = store
         self._source = source
         self._progress = progress
+        self._agreement = agreement
         self._position: dict[str, Json] = dict(progress.position or {})
         self._counts = dict(progress.counts)
         self._ranges: list[Range] = [(a, b) for a, b in self._position.pop("lacking", [])]
@@ -179,8 +185,8 @@ class _Pass:
         """Repair what differs; what the source lacks waits for the end of the pass."""
         self._count(chunks=1, rows_compared=look.rows, rows_listed=look.listed)
         verdict = self._mender.examine(look.suspects)
-        if look.suspects and self._source.changed():
-            raise ChangedError(f"{self._job.full_name}: the table changed while it was compared.")
+        if look.suspects:
+            self._require_unchanged()
         if look.lacks or verdict.absent:
             self._lack(look.range)
         self._count(touched=verdict.settled + len(verdict.unbound))
@@ -190,6 +196,11 @@ class _Pass:
         self._mend(verdict.faults)
         for some in deletes.batches(verdict.unbound):
             self._mender.repair(self._mender.hashes(some))
+
+    def _require_unchanged(self) -> None:
+        name = self._job.full_name
+        if self._source.changed() or self._store.agreement(name) != self._agreement:
+            raise ChangedError(f"{name}: the table changed while it was compared. Verify it again.")
 
     def _delete(self, allowed: int | None) -> None:
         """What the source lacks becomes tombstones, under the brake."""
