@@ -6,6 +6,7 @@ for the server: several looks at once would keep each other's list of transactio
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from tidegate.model import Json
@@ -28,16 +29,22 @@ def observe(session: Session, shared: Shared, *, anew: bool = False) -> Safe | R
     if isinstance(name, Refusal):
         return name
     generation, known = shared.shared(name)
-    if known and not anew:
-        seen = _safe(known)
-        if 0 <= seen.clock.age < OBSERVE_SECONDS:
-            return seen
+    if known and not anew and (seen := _still(session, _safe(known))):
+        return seen
     answer: Answer | Refusal = side.look(session, name, known["kept"] if known else None)
     if isinstance(answer, Refusal):
         return answer
     if shared.share(name, generation, _json(answer)):
         return answer.safe
     return _safe(shared.shared(name)[1])
+
+
+def _still(session: Session, seen: Safe) -> Safe | None:
+    """What was just *seen*, with the clock as it is now; None: that is old, or was set back."""
+    if not 0 <= seen.clock.age < OBSERVE_SECONDS:
+        return None
+    now = Clock.read(session.clock)
+    return None if now.set_back(seen.clock) else replace(seen, clock=now)
 
 
 def _safe(known: Json) -> Safe:
