@@ -20,6 +20,7 @@ from tidegate.model import Json, Watermark
 from tidegate.sources import Apart, Observation, open_source
 from tidegate.sources.sql.bounds import answer, drain
 from tidegate.sources.sql.bounds import server as servers
+from tidegate.sources.sql.session import Session
 
 
 @pytest.fixture(params=["mariadb", "postgres"])
@@ -126,11 +127,29 @@ def test_all_streams_of_a_server_share_one_look_a_second(
     endpoint, shared = make(server), Apart()
     first = observe(endpoint, shared)
     monkeypatch.setattr(servers, "OBSERVE_SECONDS", 60)
-    assert observe(endpoint, shared, first.memory).observed_at == first.observed_at
-    ((generation, _),) = shared._known.values()
-    assert generation == 1
+    assert observe(endpoint, shared, first.memory).bound == first.bound
+    assert looks(shared) == 1
     monkeypatch.setattr(servers, "OBSERVE_SECONDS", 0)
-    assert observe(endpoint, shared, first.memory).observed_at > first.observed_at
+    observe(endpoint, shared, first.memory)
+    assert looks(shared) == 2
+
+
+def test_a_look_from_before_the_clock_was_set_back_is_not_shared(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, shared = make(server), Apart()
+    first = observe(endpoint, shared)
+    monkeypatch.setattr(servers, "OBSERVE_SECONDS", 60)
+    clock = Session.clock
+    monkeypatch.setattr(Session, "clock", lambda self: clock(self) - timedelta(seconds=90))
+    observe(endpoint, shared, first.memory)
+    assert looks(shared) == 2
+
+
+def looks(shared: Apart) -> int:
+    """How often somebody looked at the one server."""
+    ((generation, _),) = shared._known.values()
+    return generation
 
 
 class Contested(Apart):

@@ -18,6 +18,7 @@ from sources.late.readers import WRONG, Readers
 from sources.late.scenarios import MARIADB, POSTGRES, Scenario, out_of_order, read_then_write
 from tidegate.errors import TidegateError
 
+LUCK = 3
 RUNS = int(os.environ.get("TIDEGATE_SCENARIO_RUNS") or 1)
 
 
@@ -31,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mariadb_no_late_row_is_lost_and_guesses_lose_it(
     mariadb: Server, sqlite: Server, scenario: Scenario, run: int
 ) -> None:
-    _play(_readers(mariadb, sqlite, run), scenario, MARIADB[scenario])
+    _play(mariadb, sqlite, run, scenario, MARIADB[scenario])
 
 
 @pytest.mark.parametrize("run", range(RUNS))
@@ -39,7 +40,7 @@ def test_mariadb_no_late_row_is_lost_and_guesses_lose_it(
 def test_postgres_no_late_row_is_lost_and_guesses_lose_it(
     postgres: Server, sqlite: Server, scenario: Scenario, run: int
 ) -> None:
-    _play(_readers(postgres, sqlite, run), scenario, POSTGRES[scenario])
+    _play(postgres, sqlite, run, scenario, POSTGRES[scenario])
 
 
 @pytest.mark.parametrize("run", range(RUNS))
@@ -60,8 +61,9 @@ def test_postgres_without_the_right_to_see_sessions_the_lookback_keeps_the_row(
     for shop in readers.shops.values():
         shop.fields |= {"bound": "auto", "lookback": None}
 
-    _lose(readers, scenario, {">= max", "1 s lag", "oldest transaction"})
-
+    assert _losers(readers, scenario) >= {">= max", "1 s lag", "oldest transaction"} & set(
+        readers.shops
+    )
     assert readers.bound() == "clock − 1m: no right to see all sessions"
     readers.execute(f"DROP OWNED BY {user}", f"DROP USER {user}")
 
@@ -70,12 +72,19 @@ def _readers(server: Server, stores: Server, run: int) -> Readers:
     return Readers.of(server, stores, ["1 s lag"] if run else WRONG)
 
 
-def _play(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
-    _lose(readers, scenario, losers)
-    _catches_up(readers)
+def _play(server: Server, stores: Server, run: int, scenario: Scenario, losers: set[str]) -> None:
+    """The product loses nothing, ever; a guess may be lucky on a busy machine, not every time."""
+    for _ in range(LUCK):
+        readers = _readers(server, stores, run)
+        lucky = losers & set(readers.shops) - _losers(readers, scenario)
+        _catches_up(readers)
+        if not lucky:
+            return
+    pytest.fail(f"a row that commits late was not missed by {lucky}, {LUCK} times")
 
 
-def _lose(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
+def _losers(readers: Readers, scenario: Scenario) -> set[str]:
+    """The guesses that lose the row that commits late."""
     readers.execute("INSERT INTO orders (id, value) VALUES (0, 0)")
     readers.poll("product")
     for names in scenario(readers):
@@ -84,7 +93,7 @@ def _lose(readers: Readers, scenario: Scenario, losers: set[str]) -> None:
 
     lost = {name: readers.missing(name)[0] for name in readers.shops}
     assert lost["product"] == set()
-    assert {name for name, keys in lost.items() if keys == {1}} >= losers & lost.keys(), lost
+    return {name for name, keys in lost.items() if keys == {1}}
 
 
 def _catches_up(readers: Readers, seconds: float = 20) -> None:
