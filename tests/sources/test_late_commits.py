@@ -80,7 +80,7 @@ def _play(server: Server, stores: Server, run: int, scenario: Scenario, losers: 
         _catches_up(readers)
         if not lucky:
             return
-    pytest.fail(f"a row that commits late was not missed by {lucky}, {LUCK} times")
+    pytest.fail(f"{LUCK} times not all of {losers} missed the row that commits late")
 
 
 def _losers(readers: Readers, scenario: Scenario) -> set[str]:
