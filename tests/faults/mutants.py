@@ -180,6 +180,11 @@ MUTANTS = (
                 "        return named(native.own) >= self.bind(bound)",
                 "        return named(native.own) > self.bind(bound)",
             ),
+            Patch(
+                "sources/sql/sqlite.py",
+                "column >= self.bind(bound), sa.or_(column < first, column >= same)",
+                "column > self.bind(bound), sa.or_(column < first, column > same)",
+            ),
         ),
         (f"{BOUNDS}a_read_begins_at_the_watermark_itself",),
     ),

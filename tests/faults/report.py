@@ -122,7 +122,7 @@ _NOT_TRIED = """\
 def _versions() -> str:
     texts = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}",
              f"PyMySQL {pymysql.__version__}", f"psycopg {psycopg.__version__}",
-             f"{platform.system()} {platform.release()}"]  # fmt: skip
+             platform.system()]  # fmt: skip
     for command in (["/usr/sbin/mariadbd", "--version"], *_postgres()):
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -18,8 +18,8 @@ from sources.late.readers import Readers
 Scenario = Callable[[Readers], Iterator[tuple[str, ...]]]
 ALL: tuple[str, ...] = ()
 PRODUCT = ("product",)
-LONG = 1.4
-"""Seconds that a stamp is old when its row appears: beyond a lag of one."""
+LONG = 2.4
+"""Seconds that a stamp is old when its row appears: beyond a lag of one, in whole seconds."""
 
 
 class Statement(threading.Thread):
@@ -245,7 +245,7 @@ def committing_procedure(readers: Readers) -> Iterator[tuple[str, ...]]:
     """PostgreSQL: after a procedure's COMMIT the statement is older than the transaction."""
     gate = Gate(readers)
     readers.execute(
-        "CREATE PROCEDURE slow() LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); COMMIT;"
+        f"CREATE PROCEDURE slow() LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({LONG}); COMMIT;"
         f" PERFORM {gate.pass_through};"
         " INSERT INTO orders (id, value, changed) VALUES (1, 1, statement_timestamp());"
         " COMMIT; END $$"
