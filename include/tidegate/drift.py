@@ -80,15 +80,16 @@ class Verdict:
         return pa.table({name: gone[name] if name in gone else page.column(name) for name in names})
 
 
-def judge(job: Job, store: Store, source: Rows, mode: Mode) -> Verdict:
+def judge(job: Job, store: Store, source: Rows, mode: Mode, *, first: bool = False) -> Verdict:
     """What ``drift:`` says to the columns that *source* has now.
 
-    A first run agrees to what is there. Raises DriftError when it says to stop.
+    A *first* run agrees to what is there, again when it begins again. Raises DriftError when it
+    says to stop.
     """
     there = source.columns()
     known = None if mode is Mode.REPLAY else store.agreement(job.full_name)
-    if mode.advances and store.state(job.full_name).generation == 0:
-        known = None  # a first run that begins again
+    if first and mode.advances:
+        known = None
     if known is None:  # held rows are tried again as they were
         return Verdict(tuple(Agreed(column, column.type) for column in there))
     questions = store.questions(job.full_name)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tidegate.validate import Outcome, Suite
 
 _log = logging.getLogger(__name__)
+_PICKED = {Mode.REPLAY, Mode.REPAIR}
+"""Runs that ask for single rows: their number, and the share held, say nothing of the source."""
 
 
 def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
@@ -34,7 +36,7 @@ def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
     columns = [Column.from_json(column) for column in increment.columns]
     suite = Suite(stream, job.stream.expect, columns)
     outcome = suite.check(lambda names: _stirring(_judged(job, increment, columns, names), stir))
-    if increment.request.mode not in {Mode.REPLAY, Mode.REPAIR}:
+    if increment.request.mode not in _PICKED:
         _keep(suite, outcome)
     if outcome.failures and increment.request.mode is not Mode.REPAIR:
         raise DataError(f"{stream}: nothing was loaded. " + "; ".join(outcome.failures))
@@ -117,11 +119,10 @@ def _rules(page: pa.Table) -> Iterator[str]:
 def stop_above(job: Job, increment: Increment) -> None:
     """Raise DataError when more rows of *increment* are held than the stream allows.
 
-    Rows in quarantine that are tried again as they were are no news: they do not count. A replay
-    and a repair ask for single rows, whose share says nothing of the source.
+    Rows in quarantine that are tried again as they were are no news: they do not count.
     """
     limit = job.stream.stop_above
-    if increment.request.mode in {Mode.REPLAY, Mode.REPAIR}:
+    if increment.request.mode in _PICKED:
         return
     if limit is None or increment.held <= share(limit, increment.rows):
         return

@@ -59,7 +59,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     state = store.state(request.stream)
     first = state.generation == 0 and request.mode is not Mode.REPLAY
     warnings = preflight.admit(job) if first else ()
-    verdict = drift.judge(job, store, source, request.mode)
+    verdict = drift.judge(job, store, source, request.mode, first=first)
     source.adopt(verdict.read)
     seen = source.observe(store, state.memory)
     faults.point("pull.observed")

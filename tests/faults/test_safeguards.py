@@ -22,7 +22,7 @@ from shops import Shop
 from sources.late.readers import TABLE
 from tidegate import faults, path
 from tidegate.model import Mode, Report, Window
-from tidegate.sources.sql.bounds import server
+from tidegate.sources.sql.bounds import server as servers
 from tidegate.verify import verify
 
 PAIRS = [("sqlite", "sqlite"), ("mariadb", "postgres")]
@@ -36,7 +36,7 @@ class Crash(BaseException):
 def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Orders numbered as they change, and no lookback: only the protocol keeps them."""
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(server, "OBSERVE_SECONDS", 0)  # the bound is to move with every run
+    monkeypatch.setattr(servers, "OBSERVE_SECONDS", 0)  # the bound is to move with every run
     origin, store = (request.getfixturevalue(name) for name in request.param)
     shop = Shop(origin, origin.fresh(), store.fresh(), {"lookback": 0, "page_rows": 3})
     shop.execute(

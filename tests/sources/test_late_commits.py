@@ -17,7 +17,7 @@ from services import Server
 from sources.late.readers import WRONG, Readers
 from sources.late.scenarios import MARIADB, POSTGRES, Scenario, out_of_order, read_then_write
 from tidegate.errors import TidegateError
-from tidegate.sources.sql.bounds import server
+from tidegate.sources.sql.bounds import server as servers
 
 LUCK = 3
 RUNS = int(os.environ.get("TIDEGATE_SCENARIO_RUNS") or 1)
@@ -26,7 +26,7 @@ RUNS = int(os.environ.get("TIDEGATE_SCENARIO_RUNS") or 1)
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(server, "OBSERVE_SECONDS", 0)  # the bound is to move with every run
+    monkeypatch.setattr(servers, "OBSERVE_SECONDS", 0)  # the bound is to move with every run
 
 
 @pytest.mark.parametrize("run", range(RUNS))
