@@ -31,7 +31,7 @@ import services  # noqa: E402
 from tidegate import hashing, stage  # noqa: E402
 from tidegate.connections import Endpoint  # noqa: E402
 from tidegate.model import Increment, Request  # noqa: E402
-from tidegate.pipeline.models import Stream  # noqa: E402
+from tidegate.sources.sql.options import SqlStream  # noqa: E402
 from tidegate.store import open_store  # noqa: E402
 from tidegate.types import Column, ColumnType  # noqa: E402
 
@@ -53,8 +53,8 @@ MAPPING = {
     ],
 }
 STREAMS = {
-    "records": Stream.model_validate(TABLE),
-    "all layers": Stream.model_validate(TABLE | {"load": MAPPING}),
+    "records": SqlStream.model_validate(TABLE),
+    "all layers": SqlStream.model_validate(TABLE | {"load": MAPPING}),
 }
 START = dt.datetime.fromisoformat("2026-01-01")
 COPY_TYPES = {

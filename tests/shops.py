@@ -21,7 +21,8 @@ from tidegate.connections import Endpoint
 from tidegate.errors import UndefinedConnectionError
 from tidegate.job import Job
 from tidegate.model import Mode, Report, Request, Window
-from tidegate.pipeline.models import Source, Stream
+from tidegate.pipeline.models import Source
+from tidegate.sources.sql.options import SqlStream
 
 STAMP = {"mysql": "DATETIME(6)", "postgres": "TIMESTAMP(6)", "sqlite": "DATETIME"}
 EVER = "36500d"
@@ -60,7 +61,7 @@ class Shop:
     def job(self, **fields: Any) -> Job:
         """The stream, with *fields* beside its own."""
         given = {"table": "orders", "primary_key": "id", "cursor": "changed", "lookback": EVER}
-        stream = Stream.model_validate(given | self.fields | fields)
+        stream = SqlStream.model_validate(given | self.fields | fields)
         source = Source(name="shop", connection="shop", streams={"orders": stream})
         return Job(source, "orders", stream, self.resolve)
 

@@ -72,5 +72,5 @@ def _braked(job: Job, count: int, rows: int, why: str) -> BrakeError:
         f"{job.full_name}: {count:,} of the store's {rows:,} rows are gone from the source; {why}. "
         f"None was deleted. If they are gone for good, run: "
         f"tidegate verify {job.full_name} --allow-deletes {count}"
-        f"{dag if job.stream.verify.enabled else ''}."
+        f"{dag if job.stream.verifies else ''}."
     )

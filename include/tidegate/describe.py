@@ -17,9 +17,9 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| source | `{spec.table}` through connection `{source.connection}` |",
+        f"| source | `{spec.what}` through connection `{source.connection}` |",
         f"| primary key | {_names(spec.primary_key)} |",
-        f"| cursor | `{spec.cursor}`, {_lookback(spec)} |",
+        f"| cursor | `{spec.cursor_column}`, {_lookback(spec)} |" if spec.cursor_column else "",
         f"| schedule | `{spec.schedule}` |",
         f"| deletes | {_deletes(spec)} |",
         f"| held rows | stop above {spec.stop_above} |" if spec.stop_above is not None else "",
@@ -32,8 +32,10 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         f"Rows that fail wait in quarantine: `tidegate quarantine list {source.name}.{name}`.",
         "When the rule is mended, trigger this DAG with mode **replay** to try them again.",
         "",
-        f"History is read by the DAG `{source.name}.{name}.backfill` (Trigger → Backfill).",
     ]
+    if spec.windows:
+        history = f"{source.name}.{name}.backfill"
+        lines.append(f"History is read by the DAG `{history}` (Trigger → Backfill).")
     return "\n".join(lines)
 
 
@@ -46,11 +48,11 @@ _PROMISE = (
 
 def backfill(source: Source, name: str, spec: Stream) -> str:
     """Markdown for the window DAG."""
-    column = spec.backfill.by or spec.cursor
+    column = spec.backfill.by or spec.cursor_column
     return "\n".join(
         [
             f"# {source.name}.{name}.backfill",
-            f"Reads `{spec.table}` in windows of one {spec.backfill.every} of `{column}`.",
+            f"Reads `{spec.what}` in windows of one {spec.backfill.every} of `{column}`.",
             "It is never scheduled: use **Trigger → Backfill**, or",
             "",
             f"    airflow backfill create --dag-id {source.name}.{name}.backfill \\",
@@ -114,9 +116,10 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _lookback(spec: Stream) -> str:
-    if spec.lookback is None:
+    lookback = getattr(spec, "lookback", None)
+    if lookback is None:
         return "read from the last safe bound on"
-    return f"read again {spec.lookback} below the safe bound"
+    return f"read again {lookback} below the safe bound"
 
 
 def _deletes(spec: Stream) -> str:
@@ -124,7 +127,7 @@ def _deletes(spec: Stream) -> str:
     if spec.deleted is not None:
         values = f" in {list(spec.deleted.values)}" if spec.deleted.values else ""
         ways.append(f"rows with `{spec.deleted.column}`{values} become tombstones")
-    if spec.verify.enabled and spec.verify.repair:
+    if spec.verifies and spec.verify.repair:
         ways.append("rows that a verification finds gone do")
     if spec.deletes.full:
         ways.append("rows that a full run finds gone do")

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.errors import ChangedError, DriftError
 from tidegate.job import Job
-from tidegate.model import BOOKKEEPING, Mode, Request
+from tidegate.model import BOOKKEEPING, GONE, Mode, Request
 from tidegate.types import INTEGERS, Agreed, Column, ColumnType, widens
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Verdict:
             if one.seen is None
         }
         names = [*(column.name for column in self.columns), *BOOKKEEPING]
+        names += [GONE] if GONE in page.column_names else []
         return pa.table({name: gone[name] if name in gone else page.column(name) for name in names})
 
 
@@ -212,7 +213,7 @@ class _Comparison:
         if after not in (before, known.seen):
             if problem := self._problem(now.name, before, after):
                 self.problems.append(problem)
-            elif now.name in self._stream.types or widens(before, after):
+            elif now.name in self._stream.declared or widens(before, after):
                 type = after
             self.notes.append(
                 f"column {now.name!r} is {after} now, it was {known.seen or before}; "
@@ -222,14 +223,14 @@ class _Comparison:
 
     def _problem(self, name: str, before: ColumnType, after: ColumnType) -> str | None:
         """Why the change of a column's type stops the run; None: it does not."""
-        if name in self._stream.types:  # the file says it itself
+        if name in self._stream.declared:  # the file says it itself
             return None
         what = f"column {name!r} was {before} and is {after} now"
         fits = widens(before, after) or widens(after, before)
-        if name in {*self._stream.primary_key, self._stream.cursor} and not (
+        if name in {*self._stream.primary_key, self._stream.cursor_column} and not (
             fits and _written_alike(before, after)
         ):
-            role = "cursor" if name == self._stream.cursor else "primary key"
+            role = "cursor" if name == self._stream.cursor_column else "primary key"
             return (
                 f"{what}, but it is the {role}, and rows are found again by it. Change it back, "
                 f"or begin a new stream."
@@ -249,7 +250,8 @@ class _Comparison:
 def _named(stream: Stream) -> set[str]:
     """The columns that the file itself says it needs."""
     deleted = {stream.deleted.column} if stream.deleted else set()
-    return {*stream.primary_key, stream.cursor, *stream.types} | deleted
+    cursor = {stream.cursor_column} if stream.cursor_column else set()
+    return {*stream.primary_key, *stream.declared} | cursor | deleted
 
 
 def _written_alike(before: ColumnType, after: ColumnType) -> bool:

@@ -11,7 +11,7 @@ from tidegate import settings, stage
 from tidegate.errors import ConfigError, DataError
 from tidegate.fields import share
 from tidegate.job import Job
-from tidegate.model import Increment, Mode, Reason
+from tidegate.model import GONE, Increment, Mode, Reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,12 +67,13 @@ def _judged(
 
     from tidegate import tombstones
 
-    rule = job.stream.deleted
-    if rule is None:
+    rule, log = job.stream.deleted, job.stream.log
+    if rule is None and not log:
         yield from stage.pages(increment, names)
         return
     tombstones.require(increment.request.stream, rule, columns)
-    wanted = names and list(dict.fromkeys([*names, rule.column]))
+    more = [*([rule.column] if rule else []), *([GONE] if log else [])]
+    wanted = names and list(dict.fromkeys([*names, *more]))
     for page in stage.pages(increment, wanted):
         gone = tombstones.among(page, rule, columns)
         aside = pc.if_else(gone, pa.scalar("tombstone"), page.column("_held"))

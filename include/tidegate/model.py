@@ -8,6 +8,10 @@ four columns of bookkeeping, added by pull and kept by every later step, in the 
 ``_source_hash``  int64    hash of the row as the source had it, all columns
 ``_held``         string   NULL, or a JSON list of :class:`Reason` – the row goes to quarantine
 
+and, when it comes from a log that tells of deletions, a fifth:
+
+``_gone``         bool     the row was deleted: it becomes a tombstone whatever its cells say
+
 Steps never drop or reorder rows; they change cells and set ``_held``. Thus row *i* of a cleaned
 page is row *i* of the pulled page of the same name, and every pulled row can be accounted for.
 """
@@ -23,6 +27,7 @@ from typing import Any
 from tidegate.errors import ConfigError
 
 BOOKKEEPING = ("_key", "_token", "_source_hash", "_held")
+GONE = "_gone"
 PAGE_BITS = 20
 """Bits of an order token that number the page within its read."""
 
@@ -134,6 +139,19 @@ class Reason:
     def to_json(self) -> dict[str, Json]:
         """The form kept in ``_held`` and in the quarantine table."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What arrived at a stream, kept by the store: *number* orders them, *id* names each once.
+
+    *body* is what the source made of it; None when the store has forgotten it. *at* is when, ISO.
+    """
+
+    number: int
+    id: str
+    body: Json
+    at: str
 
 
 @dataclass(frozen=True, slots=True)

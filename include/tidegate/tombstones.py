@@ -1,4 +1,4 @@
-"""Which rows the source marks as deleted.
+"""Which rows the source marks as deleted, in a column of theirs or because its log says so.
 
 Decided on the cleaned page, before validation: a row that is gone is not judged by expectations,
 for its deletion must reach the store whatever else is wrong with it.
@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tidegate.errors import ConfigError
+from tidegate.model import GONE
 from tidegate.pipeline.models import SoftDelete
 from tidegate.types import NUMBERS, Column
 
@@ -38,8 +39,19 @@ def among(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if rule is None:
-        return pa.array([False] * table.num_rows, pa.bool_())
+    marked = pa.array([False] * table.num_rows, pa.bool_())
+    if rule is not None:
+        marked = _marked(table, rule, columns)
+    return pc.or_(marked, table.column(GONE)) if GONE in table.column_names else marked
+
+
+def _marked(
+    table: pa.Table, rule: SoftDelete, columns: Sequence[Column]
+) -> pa.Array | pa.ChunkedArray:
+    """Those that the column of *rule* marks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     column = table.column(rule.column)
     bits = pa.types.is_binary(column.type)
     texts = _bits(column) if bits else column.cast(pa.string())

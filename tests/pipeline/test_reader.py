@@ -22,6 +22,7 @@ from tidegate.pipeline.meaning import End, Load
 from tidegate.pipeline.mistakes import LISTED
 from tidegate.pipeline.models import Expectation
 from tidegate.pipeline.reader import PipelineFile, read_all, read_file
+from tidegate.sources.sql.options import SqlStream
 
 
 def written(folder: Path, text: str, name: str = "shop.yaml") -> PipelineFile:
@@ -51,6 +52,8 @@ def test_a_file_becomes_a_source_and_its_streams(tmp_path: Path) -> None:
 def test_defaults_hold_for_every_stream_and_a_stream_replaces_them(tmp_path: Path) -> None:
     streams = written(tmp_path, SHOP).streams
     customers, lines = streams["customers"], streams["order_lines"]
+    assert isinstance(customers, SqlStream)
+    assert isinstance(lines, SqlStream)
     assert (customers.schedule, customers.lookback, customers.tags) == ("30s", "2m", ("shop",))
     assert (lines.schedule, lines.lookback, lines.tags) == ("*/5 * * * *", 1000, ("shop", "sales"))
     assert customers.stop_above == lines.stop_above == "5%"
@@ -116,7 +119,7 @@ def test_a_thousand_mistakes_make_a_short_message_soon(tmp_path: Path) -> None:
 )
 def test_tables_are_called_as_the_source_calls_them(table: str, tmp_path: Path) -> None:
     found = written(tmp_path, SHOP.replace("table: customers", f"table: {json.dumps(table)}"))
-    assert found.streams["customers"].table == table
+    assert found.streams["customers"].what == f"table {table}"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.examples import SHOP
-from tidegate.pipeline.models import Stream
 from tidegate.pipeline.reader import read_all
 from tidegate.pipeline.vocabulary import Vocabulary
+from tidegate.sources.sql.options import SqlStream
 from tidegate.types import ColumnType
 
 WORDS = """\
@@ -109,7 +109,7 @@ def test_a_column_of_another_datatype_is_found_when_its_type_is_known(
 ) -> None:
     words = {"types": {"Order": {"attributes": {"total": {"datatype": datatype}}}}}
     entity = {"type": "Order", "key": "id", "attributes": {"total": "sum"}}
-    stream = Stream.model_validate(
+    stream = SqlStream.model_validate(
         {"table": "t", "primary_key": "id", "cursor": "id", "load": {"entities": [entity]}}
     ).speaking(Vocabulary.model_validate(words))
     assert list(stream.misfits({"sum": ColumnType.parse(fits)})) == []

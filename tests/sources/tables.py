@@ -10,16 +10,16 @@ import sqlalchemy as sa
 from services import Server
 from tidegate.connections import Endpoint
 from tidegate.model import Watermark, Window
-from tidegate.pipeline.models import Stream
 from tidegate.sources import Finding, open_source
+from tidegate.sources.sql.options import SqlStream
 
 STAMP = {"mysql": "DATETIME(6)", "postgres": "TIMESTAMP(6)", "sqlite": "DATETIME"}
 INSTANT = {"mysql": "TIMESTAMP(6) NULL", "postgres": "TIMESTAMPTZ", "sqlite": "DATETIME"}
 
 
-def stream(**fields: Any) -> Stream:
+def stream(**fields: Any) -> SqlStream:
     """A stream of the table ``orders``, key ``id``, cursor ``changed``, unless told otherwise."""
-    return Stream(**{"table": "orders", "primary_key": "id", "cursor": "changed", **fields})
+    return SqlStream(**{"table": "orders", "primary_key": "id", "cursor": "changed", **fields})
 
 
 def insert(
@@ -34,7 +34,7 @@ def insert(
 
 def pull(
     endpoint: Endpoint,
-    stream: Stream,
+    stream: SqlStream,
     low: str | int | None = None,
     window: tuple[str, str] | None = None,
 ) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def pull(
         return [row for page in pages for row in page.to_pylist()]
 
 
-def findings(endpoint: Endpoint, stream: Stream) -> dict[str, Finding]:
+def findings(endpoint: Endpoint, stream: SqlStream) -> dict[str, Finding]:
     """What the doctor says, by code."""
     with open_source(endpoint, stream, "shop.orders") as source:
         return {finding.code: finding for finding in source.check()}

@@ -11,8 +11,8 @@ from services import Server
 from sources.tables import STAMP, insert, keys, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, TidegateError
-from tidegate.pipeline.models import Stream
 from tidegate.sources import open_source
+from tidegate.sources.sql.options import SqlStream
 from tidegate.types import Column, ColumnType
 
 
@@ -30,7 +30,7 @@ def shop(sql_server: Server) -> Endpoint:
     return endpoint
 
 
-def adopted(endpoint: Endpoint, spec: Stream, columns: list[Column]) -> list[dict[str, Any]]:
+def adopted(endpoint: Endpoint, spec: SqlStream, columns: list[Column]) -> list[dict[str, Any]]:
     with open_source(endpoint, spec, "shop.orders") as source:
         source.adopt(columns)
         return [row for page in source.pull(7, None, None) for row in page.to_pylist()]
@@ -40,7 +40,7 @@ def data(row: dict[str, Any]) -> dict[str, Any]:
     return {name: cell for name, cell in row.items() if not name.startswith("_")}
 
 
-def of(endpoint: Endpoint, spec: Stream) -> dict[str, Column]:
+def of(endpoint: Endpoint, spec: SqlStream) -> dict[str, Column]:
     with open_source(endpoint, spec, "shop.orders") as source:
         return {column.name: column for column in source.columns()}
 

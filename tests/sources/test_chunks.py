@@ -13,8 +13,8 @@ from sources.tables import STAMP, insert, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
 from tidegate.model import Watermark
-from tidegate.pipeline.models import Stream
 from tidegate.sources import Chunk, open_source
+from tidegate.sources.sql.options import SqlStream
 
 OLD, NEW, LATER = "2024-01-01 00:00:00", "2024-06-01 00:00:00", "2024-06-01 00:00:00.000001"
 MARK = Watermark("2024-06-01T00:00:00.000000")
@@ -39,7 +39,7 @@ def make(server: Server, columns: str, rows: list[dict[str, Any]]) -> Endpoint:
 
 
 def chunks(
-    endpoint: Endpoint, spec: Stream, rows: int, below: Watermark | None = None
+    endpoint: Endpoint, spec: SqlStream, rows: int, below: Watermark | None = None
 ) -> list[Chunk]:
     """One after the other, from the first key to the last."""
     found: list[Chunk] = []

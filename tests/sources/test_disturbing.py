@@ -15,8 +15,8 @@ from services import Server
 from sources.tables import stream
 from tidegate.connections import Endpoint
 from tidegate.errors import UnavailableError
-from tidegate.pipeline.models import Stream
 from tidegate.sources import Source, open_source
+from tidegate.sources.sql.options import SqlStream
 
 SERVERS = ["mariadb", "postgres"]
 ROWS = 3000
@@ -54,7 +54,7 @@ def number_of(source: Source, kind: str) -> int:
 
 
 @contextmanager
-def suspended(endpoint: Endpoint, spec: Stream) -> Iterator[tuple[Source, Iterator[Any]]]:
+def suspended(endpoint: Endpoint, spec: SqlStream) -> Iterator[tuple[Source, Iterator[Any]]]:
     """A pull between its first page and the second."""
     with open_source(endpoint, spec, "shop.orders") as source:
         pages = source.pull(1, None, None)
@@ -257,7 +257,7 @@ def busy(server: Server, endpoint: Endpoint, statements: int) -> Iterator[None]:
                 thread.join()
 
 
-def count(endpoint: Endpoint, spec: Stream) -> int:
+def count(endpoint: Endpoint, spec: SqlStream) -> int:
     with open_source(endpoint, spec, "shop.orders") as source:
         return sum(page.num_rows for page in source.pull(1, None, None))
 

@@ -14,10 +14,10 @@ from services import Server
 from sources.tables import pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import RefusedError
-from tidegate.pipeline.models import Stream
 from tidegate.sources import Finding, open_source
 from tidegate.sources.sql.doctor import checks
 from tidegate.sources.sql.doctor.case import Case
+from tidegate.sources.sql.options import SqlStream
 from tidegate.sources.sql.plan import make_plan
 from tidegate.sources.sql.session import Session
 
@@ -91,7 +91,7 @@ def shop(sql_server: Server) -> Endpoint:
     return endpoint
 
 
-def examine(endpoint: Endpoint, spec: Stream | None = None) -> list[Finding]:
+def examine(endpoint: Endpoint, spec: SqlStream | None = None) -> list[Finding]:
     with open_source(endpoint, spec or stream(), "shop.orders") as source:
         found = source.check()
     for finding in found:

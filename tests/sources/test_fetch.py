@@ -12,8 +12,8 @@ from sqlalchemy import event
 from services import Server
 from sources.tables import STAMP, insert, pull, stream
 from tidegate.connections import Endpoint
-from tidegate.pipeline.models import Stream
 from tidegate.sources import open_source
+from tidegate.sources.sql.options import SqlStream
 
 BIG = 2**53
 KINDS: dict[str, list[tuple[str, list[Any]]]] = {
@@ -106,7 +106,9 @@ def shop(server: Server, columns: str, rows: list[dict[str, Any]]) -> tuple[Endp
     return endpoint, table
 
 
-def fetched(endpoint: Endpoint, spec: Stream, asked: list[list[str]]) -> list[list[dict[str, Any]]]:
+def fetched(
+    endpoint: Endpoint, spec: SqlStream, asked: list[list[str]]
+) -> list[list[dict[str, Any]]]:
     """The rows of each list of keys."""
     with open_source(endpoint, spec, "shop.orders") as source:
         return [
@@ -114,7 +116,7 @@ def fetched(endpoint: Endpoint, spec: Stream, asked: list[list[str]]) -> list[li
         ]
 
 
-def fetch(endpoint: Endpoint, spec: Stream, keys: list[str]) -> list[dict[str, Any]]:
+def fetch(endpoint: Endpoint, spec: SqlStream, keys: list[str]) -> list[dict[str, Any]]:
     return fetched(endpoint, spec, [keys])[0]
 
 

@@ -13,8 +13,8 @@ from sources.tables import STAMP, insert, keys, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import DataError
 from tidegate.model import Json, Watermark
-from tidegate.pipeline.models import Stream
 from tidegate.sources import Apart, open_source
+from tidegate.sources.sql.options import SqlStream
 
 ZERO = {"mysql": "0000-00-00", "postgres": "-infinity", "sqlite": "yesterday"}
 LOW = "2024-01-01T00:00:00.000000"
@@ -40,7 +40,7 @@ def text(moment: datetime) -> str:
 
 
 def run(
-    endpoint: Endpoint, spec: Stream, low: str | None = LOW, memory: Json = None
+    endpoint: Endpoint, spec: SqlStream, low: str | None = LOW, memory: Json = None
 ) -> tuple[list[dict[str, Any]], dict[str, int], Json]:
     """What a run of the path asks of a source: rows, census, and what it wants to find again."""
     with open_source(endpoint, spec, "shop.orders") as source:

@@ -13,8 +13,8 @@ import pytest
 from services import Server
 from sources.tables import STAMP, insert, pull, stream
 from tidegate.connections import Endpoint
-from tidegate.pipeline.models import Stream
 from tidegate.sources import open_source
+from tidegate.sources.sql.options import SqlStream
 
 LONG = "naïve 👩 \\ ' \" , : \n" * 4000
 TEXTS = [
@@ -141,7 +141,7 @@ def table(
     return endpoint, name
 
 
-def hashes(endpoint: Endpoint, spec: Stream) -> list[int]:
+def hashes(endpoint: Endpoint, spec: SqlStream) -> list[int]:
     return [row["_source_hash"] for row in pull(endpoint, spec)]
 
 

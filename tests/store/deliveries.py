@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from tidegate import hashing, stage
 from tidegate.model import Increment, Mode, Report, Request, Watermark, Window
-from tidegate.pipeline.models import Stream
 from tidegate.pipeline.vocabulary import Vocabulary
+from tidegate.sources.sql.options import SqlStream
 from tidegate.store.store import Store
 from tidegate.types import Column, ColumnType
 
@@ -41,11 +41,11 @@ class Delivery:
         return [Column(name, ColumnType.parse(text)) for name, text in self.types.items()]
 
     @property
-    def model(self) -> Stream:
+    def model(self) -> SqlStream:
         """As the pipeline file's reader gives it."""
         key = next(iter(self.types))
         given = {"table": "t", "primary_key": key, "cursor": key, **self.stream}
-        stream = Stream.model_validate(given)
+        stream = SqlStream.model_validate(given)
         return stream if self.words is None else stream.speaking(self.words)
 
     def load(self, rows: Sequence[Mapping[str, Any]], **options: Any) -> Report:

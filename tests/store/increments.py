@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tidegate import hashing, stage
 from tidegate.model import Increment, Mode, Reason, Request, Watermark, Window
-from tidegate.pipeline.models import Stream
+from tidegate.sources.sql.options import SqlStream
 from tidegate.store.store import Store
 from tidegate.types import Column, ColumnType
 
@@ -23,7 +23,7 @@ COLUMNS = [
     Column("gone", ColumnType.parse("bool")),
     Column("updated_at", ColumnType.parse("datetime")),
 ]
-STREAM = Stream.model_validate(
+STREAM = SqlStream.model_validate(
     {
         "table": "orders",
         "primary_key": "id",
@@ -45,7 +45,7 @@ class Desk:
     """Stages hand-made rows under *root* and loads them into *store*."""
 
     def __init__(
-        self, store: Store, root: Path, stream: Stream = STREAM, name: str = "shop.orders"
+        self, store: Store, root: Path, stream: SqlStream = STREAM, name: str = "shop.orders"
     ) -> None:
         self.store = store
         self.root = root

@@ -11,7 +11,8 @@ import pytest
 import services
 from store import kingdoms, old_store
 from store.deliveries import Delivery
-from tidegate.pipeline.models import Keep, Stream
+from tidegate.pipeline.models import Keep
+from tidegate.sources.sql.options import SqlStream
 from tidegate.store import open_store
 from tidegate.store.store import Store
 
@@ -110,5 +111,5 @@ def test_a_store_may_be_upgraded(database: str, request: pytest.FixtureRequest) 
         with open_store(endpoint) as store:
             assert store.verify() == []
             given = {"table": "t", "primary_key": "id", **old_store.MAPPING}
-            for _ in store.derive("shop.orders", Stream.model_validate(given), rows=9):
+            for _ in store.derive("shop.orders", SqlStream.model_validate(given), rows=9):
                 assert store.verify() == []

@@ -16,7 +16,7 @@ from store.increments import STREAM, Desk
 from store.test_loading import row, table
 from tidegate.errors import ConfigError
 from tidegate.pipeline.meaning import Load
-from tidegate.pipeline.models import Stream
+from tidegate.sources.sql.options import SqlStream
 from tidegate.store.record.records import current_name, plan, ref_name
 from tidegate.store.sqltext import quoted
 from tidegate.store.store import Store
@@ -150,7 +150,7 @@ def test_a_mapping_that_names_what_is_not_there_is_refused_with_the_nearest_name
         ),
         ({"deleted": {"column": "gone"}}, "deleted: names column 'gone'"),
     ):
-        stream = Stream.model_validate(base | more)
+        stream = SqlStream.model_validate(base | more)
         with pytest.raises(ConfigError) as error:
             plan("shop.t", columns, stream, marks=False)
         assert str(error.value).startswith("shop.t: ")

@@ -11,7 +11,7 @@ from tidegate.clean.duplicates import DropDuplicates
 from tidegate.clean.page import Lookup, Page, held_text
 from tidegate.clean.step import RESERVED, SAME, Step
 from tidegate.errors import ConfigError
-from tidegate.model import BOOKKEEPING, Reason
+from tidegate.model import BOOKKEEPING, GONE, Reason
 from tidegate.types import Column
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ def _table(page: Page, pulled: pa.Table, after: Sequence[Column]) -> pa.Table:
     for row, reasons in page.reasons.items():
         texts[row] = held_text(reasons)
     arrays = {name: pulled.column(name) for name in BOOKKEEPING}
+    if GONE in pulled.column_names:  # what is gone is not held for what its cells are
+        arrays[GONE] = pulled.column(GONE)
+        for row, text in enumerate(pulled.column("_held").to_pylist()):
+            texts[row] = text if arrays[GONE][row].as_py() else texts[row]
     arrays["_held"] = pa.array(texts, pa.string())
     for column in after:
         arrays[column.name] = page.arrow(column.name)

@@ -12,7 +12,7 @@ from typing_extensions import override
 from tidegate.clean.page import Page
 from tidegate.errors import ConfigError
 from tidegate.fields import Columns, Strict, did_you_mean
-from tidegate.model import BOOKKEEPING
+from tidegate.model import BOOKKEEPING, GONE
 from tidegate.types import Column, ColumnType
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tidegate.clean.sheet import Sheet
 
 SAME = "_same"
-RESERVED = frozenset({*BOOKKEEPING, SAME})
+RESERVED = frozenset({*BOOKKEEPING, GONE, SAME})
 TEXTS = frozenset({"string"})
 
 

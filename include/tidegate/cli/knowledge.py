@@ -219,7 +219,7 @@ def _source_tables(options: Any) -> dict[str, str]:
     except ConfigError:
         return {}
     return {
-        f"{file.name}.{name}": stream.table
+        f"{file.name}.{name}": stream.what
         for file in known
         for name, stream in file.streams.items()
     }

@@ -78,7 +78,7 @@ def _enabled(options: Any) -> list[str]:
         for error in file.broken.values():
             raise error
         streams = file.streams.items()
-        names += [f"{file.name}.{name}" for name, stream in streams if stream.verify.enabled]
+        names += [f"{file.name}.{name}" for name, stream in streams if stream.verifies]
     return names
 
 

@@ -38,10 +38,10 @@ def _of_file(file: PipelineFile) -> list[DAG]:
         return dags
     for name, stream in file.streams.items():
         job = Job(file.source, name, stream, connection)
-        dags += [_sync(job), _backfill(job)]
+        dags += [_sync(job), *([_backfill(job)] if stream.windows else [])]
     if file.streams:
         dags.append(doctor.dag(file.source, file.streams))
-    if any(stream.verify.enabled for stream in file.streams.values()):
+    if any(stream.verifies for stream in file.streams.values()):
         dags.append(proof.dag(file.source, file.streams))
     return dags
 
@@ -102,7 +102,7 @@ def _common(source: Source, stream: Stream, kind: str) -> dict[str, Any]:
         "catchup": False,
         "max_active_runs": 1,
         "tags": {"tidegate", source.name, kind, *stream.tags},
-        "description": stream.description or f"{stream.table} of {source.connection}",
+        "description": stream.description or f"{stream.what} of {source.connection}",
         "default_args": {
             "owner": stream.owner,
             "pool": source.pool or "default_pool",

@@ -26,7 +26,7 @@ _AS_WRITTEN = "as the pipeline file says"
 def dag(source: Source, streams: Mapping[str, Stream]) -> DAG:
     """One task for each stream that has ``verify: {enabled: true}``."""
     settings = source.defaults
-    enabled = {name: stream for name, stream in streams.items() if stream.verify.enabled}
+    enabled = {name: stream for name, stream in streams.items() if stream.verifies}
     news = AssetAlias(f"{source.name}.verify.news")
     with DAG(
         f"{source.name}.verify",

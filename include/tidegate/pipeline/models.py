@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +24,6 @@ from tidegate.fields import (
     Limit,
     Schedule,
     Strict,
-    TypeName,
     ZoneName,
 )
 from tidegate.pipeline.expect import json_schema, read
@@ -37,21 +36,6 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$", max_length
 """Names of sources and streams: they become DAG ids and table names."""
 
 
-def _table(name: str) -> str:
-    parts = name.split(".")
-    if len(parts) > 2 or not all(part.strip() == part != "" for part in parts):
-        raise ValueError(f"{name[:80]!r} is not a table. Write table or schema.table")
-    for part in parts:
-        if len(part) > 64:
-            raise ValueError(f"{part[:20] + '…'!r} is too long: {len(part)} of 64 characters")
-        if not part.isprintable() or set(part) & set("\"'`;"):
-            raise ValueError(
-                f"{part!r} holds a quote, a semicolon or a control character. "
-                "Write the name as it is, without quotes"
-            )
-    return name
-
-
 def _day(text: str) -> str:
     try:
         date.fromisoformat(text)
@@ -60,7 +44,6 @@ def _day(text: str) -> str:
     return text
 
 
-Table = Annotated[str, AfterValidator(_table), Field(examples=["orders", "sales.orders"])]
 Day = Annotated[str, AfterValidator(_day), Field(examples=["2020-01-31"])]
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -155,28 +138,6 @@ class Settings(Strict):
     """What ``defaults:`` and a stream may both set."""
 
     schedule: Schedule = Field("1m", description="interval (30s, 5m, 2h) or cron expression")
-    lookback: Duration | Annotated[int, Field(ge=0)] | None = Field(
-        None,
-        description="read again this far below the bound, for cursors that applications "
-        "stamp; a number for numeric cursors; default: 1m (1000) where the bound is not computed "
-        "or the database does not stamp the cursor itself",
-    )
-    bound: Literal["auto", "computed", "lookback"] = Field(
-        "auto",
-        description="how far a read is complete: computed from the server's open "
-        "transactions where that is allowed; always; or the clock minus lookback",
-    )
-    null_cursor: Literal["read", "quarantine", "fail"] = Field(
-        "read",
-        description="rows whose cursor is NULL or no date: read them all in every run, "
-        "hold them, or stop",
-    )
-    future_rows: int = Field(
-        10_000, ge=0, description="rows stamped later than now, read at most in one run"
-    )
-    pause_above: int | None = Field(
-        50, ge=1, description="wait before a page while the source runs more statements than this"
-    )
     drift: Drift = Field(Drift(), description="what to do when the columns change")
     deletes: Deletes = Field(Deletes(), description="how rows that are gone are found")
     verify: Verify = Field(Verify(), description="how the stream is compared with its source")
@@ -189,10 +150,6 @@ class Settings(Strict):
     )
     keep: Keep = Field(Keep(), description="how long the store keeps history and quarantine")
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="rows in memory at once")
-    statement_timeout: Duration = Field("30s", description="longest query on the source")
-    unindexed: Literal["refuse", "allow"] = Field(
-        "refuse", description="what to do when no index serves the cursor"
-    )
     owner: str = Field("tidegate", min_length=1, max_length=500, description="shown in Airflow")
     tags: tuple[Tag, ...] = Field((), description="shown in Airflow")
     retries: int = Field(4, ge=0, le=50, description="of a task whose other side did not answer")
@@ -202,13 +159,23 @@ class Settings(Strict):
 
 
 class Stream(Settings):
-    """One table: what to read, how to clean and check it, and what it means."""
+    """What one stream reads, how to clean and check it, and what it means.
+
+    Each kind of source adds what it takes to read there; see :mod:`tidegate.pipeline.kinds`.
+
+    reads      the key that says what is read, and so of which kind a stream is: ``table``
+    windows    whether history can be read window by window: the stream has a backfill
+    compares   whether the source can be asked what it has now: the stream can be verified
+    log        whether what is read tells of deletions: its pages have the column ``_gone``
+    """
+
+    reads: ClassVar[str] = ""
+    windows: ClassVar[bool] = True
+    compares: ClassVar[bool] = True
+    log: ClassVar[bool] = False
 
     description: str = Field("", description="for people; shown in Airflow")
-    table: Table = Field(description="the table or view, as table or schema.table")
     primary_key: Columns = Field(description="the column or columns that identify a row")
-    cursor: ColumnName = Field(description="the column that orders changes, like updated_at")
-    types: dict[str, TypeName] = Field({}, description="column types that replace the catalogue's")
     deleted: SoftDelete | None = Field(None, description="how the source marks deleted rows")
     valid_from: ColumnName | None = Field(
         None,
@@ -220,6 +187,26 @@ class Stream(Settings):
     expect: tuple[Expectation, ...] = Field((), description="Great Expectations' expectations")
     load: Load = Field(Load(), description="the entities and relations the rows describe")
     _vocabulary: Vocabulary | None = PrivateAttr(None)
+
+    @property
+    def what(self) -> str:
+        """What is read, in words: ``table orders``."""
+        return f"{self.reads} {getattr(self, self.reads, '')}"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the source's verify DAG looks at it."""
+        return self.compares and self.verify.enabled
+
+    @property
+    def cursor_column(self) -> str | None:
+        """The column that orders changes; None where none does."""
+        return getattr(self, "cursor", None)
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """The columns whose types the file itself says."""
+        return frozenset()
 
     @property
     def vocabulary(self) -> Vocabulary | None:

@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tidegate.errors import ConfigError
-from tidegate.pipeline import document
+from tidegate.pipeline import document, kinds
 from tidegate.pipeline.document import Document, Mistake
 from tidegate.pipeline.explain import show
 from tidegate.pipeline.mistakes import addresses, error, stream_of, validated
-from tidegate.pipeline.models import Name, Settings, Source, Stream
+from tidegate.pipeline.models import Name, Source, Stream
 from tidegate.pipeline.vocabulary import FILE, Vocabulary
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
@@ -29,23 +29,9 @@ _TAKEN = {"doctor", "verify"}
 """A source's own DAGs: shop.doctor, shop.verify."""
 _OURS = "tidegate"
 """The DAGs of the store: tidegate.verify, tidegate.derive."""
-_IN_SOURCE = {
-    "name": "A source is called as its file.",
-    **dict.fromkeys(Settings.model_fields, "Write it under 'defaults:' or under a stream."),
-    **dict.fromkeys(
-        Stream.model_fields.keys() - Settings.model_fields.keys(),
-        "Write it under a stream, as in streams: {orders: {…}}.",
-    ),
-}
-_IN_DEFAULTS = {
-    **dict.fromkeys(Source.model_fields, "Write it at the top of the file, without indentation."),
-    **dict.fromkeys(
-        Stream.model_fields.keys() - Settings.model_fields.keys(),
-        "It differs from stream to stream: write it under a stream.",
-    ),
-}
+_AT_THE_TOP = "Write it at the top of the file, without indentation."
 _IN_STREAM = {
-    **dict.fromkeys(Source.model_fields, "Write it at the top of the file, without indentation."),
+    **dict.fromkeys(Source.model_fields, _AT_THE_TOP),
     "name": "A stream is called as its key under 'streams:'.",
 }
 _IN_VOCABULARY = dict.fromkeys(
@@ -134,6 +120,13 @@ class _File:
         self.name = path.stem
         self.document = found
         self.vocabulary = vocabulary
+        data = found.data if isinstance(found.data, dict) else {}
+        streams = data.get("streams")
+        self.kinds = {
+            name: kinds.kind_of(value)
+            for name, value in (streams.items() if isinstance(streams, dict) else ())
+        }
+        self.settings = kinds.defaults(self.kinds.values())
         self.early: dict[str | None, list[Mistake]] = {}
         for mistake in [*found.mistakes, *addresses(found.data)]:
             self.early.setdefault(stream_of(found, mistake.where), []).append(mistake)
@@ -166,18 +159,38 @@ class _File:
     def _source(self, data: dict[str, Any]) -> tuple[Source | None, dict[str, Any], list[Mistake]]:
         mistakes = self.early.get(None, []) + self._file_name() + _streams_problem(data)
         raw = data.get("defaults", {})
-        defaults, wrong = validated(Settings, raw, ("defaults",), _IN_DEFAULTS)
+        defaults, wrong = validated(self.settings, raw, ("defaults",), self._in_defaults())
         mistakes += wrong
         top = {key: value for key, value in data.items() if key not in {"defaults", "streams"}}
         if "name" in top:
-            text = f"this key does not belong here. {_IN_SOURCE['name']}"
+            text = "this key does not belong here. A source is called as its file."
             mistakes.append(Mistake(("name",), text))
         named = {**top, "name": "stand_in"}  # the real one is checked in its own words
-        source, wrong = validated(Source, named, (), _IN_SOURCE)
+        source, wrong = validated(Source, named, (), self._in_source())
         mistakes += wrong
         if mistakes or source is None or defaults is None:
             return None, {}, mistakes
         return source.model_copy(update={"name": self.name, "defaults": defaults}), raw, []
+
+    def _in_source(self) -> dict[str, str]:
+        return {
+            **self._of_streams("Write it under a stream, as in streams: {orders: {…}}."),
+            **dict.fromkeys(
+                self.settings.model_fields, "Write it under 'defaults:' or under a stream."
+            ),
+            "name": "A source is called as its file.",
+        }
+
+    def _in_defaults(self) -> dict[str, str]:
+        return {
+            **self._of_streams("It differs from stream to stream: write it under a stream."),
+            **dict.fromkeys(Source.model_fields, _AT_THE_TOP),
+        }
+
+    def _of_streams(self, text: str) -> dict[str, str]:
+        """*text* for every key that only streams of these kinds have."""
+        fields = {key for kind in self.kinds.values() for key in kind.stream.model_fields}
+        return dict.fromkeys(sorted(fields - self.settings.model_fields.keys()), text)
 
     def _file_name(self) -> list[Mistake]:
         if self.name == _OURS:
@@ -202,8 +215,13 @@ class _File:
                 f"{show(name)} cannot be the name of a stream: each source has a DAG of that name"
             )
             mistakes.append(Mistake(where, f"{text}. Call it otherwise, for example {name}_rows."))
-        data = {**defaults, **value} if isinstance(value, dict) else value
-        stream, wrong = validated(Stream, data, where, _IN_STREAM)
+        model = self.kinds[name].stream
+        data = value
+        if isinstance(value, dict):
+            meant = {key: each for key, each in defaults.items() if key in model.model_fields}
+            data = {**meant, **value}
+            mistakes += _two_kinds(value, where)
+        stream, wrong = validated(model, data, where, _IN_STREAM)
         mistakes += wrong
         if stream is not None and self.vocabulary is not None:
             mistakes += [
@@ -212,6 +230,13 @@ class _File:
             ]
             stream = stream.speaking(self.vocabulary)
         return (None if mistakes else stream), mistakes
+
+
+def _two_kinds(value: dict[str, Any], where: tuple[str, ...]) -> list[Mistake]:
+    """What a stream says that reads two things."""
+    first, *rest = [key for key in value if key in kinds.kinds()] or [""]
+    text = f"this stream reads {first!r} already. Make two streams, each with one of them."
+    return [Mistake((*where, key), text) for key in rest]
 
 
 def _streams_problem(data: dict[str, Any]) -> list[Mistake]:

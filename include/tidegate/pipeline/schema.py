@@ -10,16 +10,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from tidegate.pipeline import kinds
 from tidegate.pipeline.models import Source
 
 
 def schema() -> dict[str, Any]:
-    """The schema (draft 2020-12), from the models."""
-    found = Source.model_json_schema()
+    """The schema (draft 2020-12), from the models of all kinds of sources."""
+    known = [kind for _, kind in sorted(kinds.kinds().items())]
+    settings = kinds.defaults(known)
+    models: list[type[BaseModel]] = [Source, settings, *(kind.stream for kind in known)]
+    names, made = models_json_schema([(model, "validation") for model in models])
+    definitions = made["$defs"]
+    source = names[Source, "validation"]["$ref"].rsplit("/", 1)[1]
+    definitions.pop("Settings", None)
+    found = {**definitions.pop(source), "$defs": definitions}
     properties = found["properties"]
     del properties["name"]  # the file's name is the source's
-    properties["streams"].pop("default", None)
-    properties["streams"] |= {"minProperties": 1, "additionalProperties": False}
+    properties["defaults"] = {
+        **names[settings, "validation"],
+        "description": properties["defaults"]["description"],
+    }
+    streams = properties["streams"]
+    streams.pop("default", None)
+    name = streams["patternProperties"].popitem()[0] if "patternProperties" in streams else None
+    one = {"anyOf": [names[kind.stream, "validation"] for kind in known]}
+    streams["patternProperties"] = {name: one if len(known) > 1 else one["anyOf"][0]}
+    streams |= {"minProperties": 1, "additionalProperties": False}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **found,

@@ -1,16 +1,22 @@
 """Where rows come from: what every kind of source can do, and how one is opened.
 
-``sql``  MySQL and MariaDB, PostgreSQL, SQLite
+``sql``   MySQL and MariaDB, PostgreSQL, SQLite
+``rows``  what kinds share: values → typed pages
+
+Each of the others is a kind (:mod:`tidegate.pipeline.kinds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from tidegate.model import Json, Watermark, Window
+from tidegate.errors import ConfigError
+from tidegate.model import Arrival, Json, Watermark, Window, utc_text
+from tidegate.pipeline import kinds
 from tidegate.types import Column
 
 if TYPE_CHECKING:
@@ -39,7 +45,11 @@ class Observation:
 
 
 class Shared(Protocol):
-    """What all streams of one server know of it; the store keeps it."""
+    """What the store keeps for sources.
+
+    For all streams of one server, what is known of it. For one stream, its *arrivals*: what came
+    from where it cannot be asked for again, numbered in the order in which it came.
+    """
 
     def shared(self, server: str) -> tuple[int, Json]:
         """Generation and value of what is known of *server*; ``(0, None)`` at first."""
@@ -47,12 +57,25 @@ class Shared(Protocol):
     def share(self, server: str, generation: int, value: Json) -> bool:
         """Replace it; False, changing nothing, when *generation* is no longer the one kept."""
 
+    def arrive(self, stream: str, items: Sequence[tuple[str, Json]]) -> int:
+        """Keep *items* (id, body) for good, each id once; returns the last number given.
+
+        What has arrived may be acknowledged to its sender when this returns.
+        """
+
+    def arrived(self, stream: str, ids: Iterable[str]) -> set[str]:
+        """Those of *ids* that arrived before."""
+
+    def arrivals(self, stream: str, after: int = 0, until: int | None = None) -> Iterator[Arrival]:
+        """Those numbered after < number ≤ until, in order; until the last one when None."""
+
 
 class Apart:
-    """A Shared that nobody else sees."""
+    """A Shared that nobody else sees, and that ends with the process."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, Json]] = {}
+        self._arrivals: dict[str, dict[str, Arrival]] = {}
 
     def shared(self, server: str) -> tuple[int, Json]:
         """As :meth:`Shared.shared`."""
@@ -64,6 +87,24 @@ class Apart:
             return False
         self._known[server] = generation + 1, value
         return True
+
+    def arrive(self, stream: str, items: Sequence[tuple[str, Json]]) -> int:
+        """As :meth:`Shared.arrive`."""
+        here = self._arrivals.setdefault(stream, {})
+        for id, body in items:
+            if id not in here:
+                here[id] = Arrival(len(here) + 1, id, body, utc_text(datetime.now(UTC)))
+        return len(here)
+
+    def arrived(self, stream: str, ids: Iterable[str]) -> set[str]:
+        """As :meth:`Shared.arrived`."""
+        return set(ids) & self._arrivals.get(stream, {}).keys()
+
+    def arrivals(self, stream: str, after: int = 0, until: int | None = None) -> Iterator[Arrival]:
+        """As :meth:`Shared.arrivals`."""
+        for one in self._arrivals.get(stream, {}).values():
+            if after < one.number and (until is None or one.number <= until):
+                yield one
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +218,16 @@ class Source(Rows, Protocol):
 
 
 def open_source(endpoint: Endpoint, stream: Stream, name: str) -> Source:
-    """The source behind *endpoint*; *name* (``source.stream``) begins its messages."""
-    from tidegate.sources.sql.reading import SqlSource
+    """The source behind *endpoint*; *name* (``source.stream``) begins its messages.
 
-    return SqlSource(endpoint, stream, name)
+    Raises ConfigError when the connection leads to another kind of source.
+    """
+    kind = kinds.of(stream)
+    if endpoint.kind not in kind.connections:
+        raise ConfigError(
+            f"{name}: '{stream.reads}:' is read through a connection of type "
+            f"{' or '.join(kind.connections)}, but connection {endpoint.name!r} is of type "
+            f"{endpoint.kind or '(none)'!r}. Name another connection, or change its type."
+        )
+    source: Source = kind.open(endpoint, stream, name)
+    return source

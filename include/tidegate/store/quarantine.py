@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate import stage
-from tidegate.model import BOOKKEEPING, Increment, Json
+from tidegate.model import BOOKKEEPING, GONE, Increment, Json
 from tidegate.store import originals
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script
@@ -58,7 +58,7 @@ def rows(increment: Increment, pages: Iterable[int]) -> Iterator[Held]:
         if not places:
             continue
         source = stage.read(pulled, pulled.pages[number]).take(places)
-        data = [name for name in source.column_names if name not in BOOKKEEPING]
+        data = [name for name in source.column_names if name not in {*BOOKKEEPING, GONE}]
         cells = source.select(data).to_pylist()
         for row, original in zip(page.take(places).to_pylist(), cells, strict=True):
             yield Held(

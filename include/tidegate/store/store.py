@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -13,10 +13,11 @@ from sqlalchemy.engine import Connection
 
 from tidegate.connections import Endpoint
 from tidegate.errors import OvertakenError
-from tidegate.model import Increment, Json, Replay, Report, Watermark
+from tidegate.model import Arrival, Increment, Json, Replay, Report, Watermark
 from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import (
     agreements,
+    arrivals,
     leases,
     ledger,
     quarantine,
@@ -116,6 +117,28 @@ class Store(Library, Questions, Verifying):
         """As :meth:`tidegate.sources.Shared.share`."""
         with self._writing() as connection:
             return servers.replace(connection, server, generation, value)
+
+    def arrive(self, stream: str, items: Sequence[tuple[str, Json]]) -> int:
+        """As :meth:`tidegate.sources.Shared.arrive`."""
+        with self._writing() as connection:
+            return arrivals.add(connection, stream, items)
+
+    def arrived(self, stream: str, ids: Iterable[str]) -> set[str]:
+        """As :meth:`tidegate.sources.Shared.arrived`."""
+        with self._reading() as connection:
+            return set(arrivals.known(connection, stream, ids))
+
+    def arrivals(
+        self, stream: str, after: int = 0, until: int | None = None, size: int = 1000
+    ) -> Iterator[Arrival]:
+        """As :meth:`tidegate.sources.Shared.arrivals`."""
+        with self._reading() as connection:
+            end = arrivals.last(connection, stream) if until is None else until
+        while after < end:
+            with self._reading() as connection:
+                found = arrivals.page(connection, stream, after, end, size)
+            yield from found
+            after = found[-1].number if found else end
 
     def issue_read(self, stream: str) -> int:
         """The number of a read that begins now; see :func:`tidegate.store.ledger.issue_read`."""

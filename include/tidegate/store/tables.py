@@ -43,6 +43,17 @@ stream_table = sa.Table(
     sa.Column("agreed", sa.Text),
     sa.Column("verified_through", sa.Text),
     sa.Column("verified_at", sa.Text),
+    sa.Column("arrivals", sa.BigInteger, nullable=False, server_default="0"),
+)
+arrival_table = sa.Table(
+    "tidegate_arrival",
+    metadata,
+    sa.Column("stream", text, primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id", text, nullable=False),
+    sa.Column("body", sa.Text),
+    sa.Column("at", text, nullable=False),
+    sa.UniqueConstraint("stream", "id"),
 )
 server_table = sa.Table(
     "tidegate_server",

@@ -22,7 +22,7 @@ from tidegate.store import engine as engines
 from tidegate.store import tables
 from tidegate.store.record import views
 
-HEAD = "0004"
+HEAD = "0005"
 """The version this program reads and writes."""
 _BEFORE_VERSIONS = "0001"
 _LOCK = 7421931

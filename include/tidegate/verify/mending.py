@@ -106,10 +106,12 @@ class Mender:
     def _ask(self, keys: list[str]) -> dict[str, dict[int, Any]]:
         """Key → hash → cursor, of the source's rows that have one of *keys*."""
         found: dict[str, dict[int, Any]] = {}
-        names = ("_key", "_source_hash", self._job.stream.cursor)
+        name = self._job.stream.cursor_column
         for page in self._source.fetch(0, keys):
-            columns = (page.column(name).to_pylist() for name in names)
-            for key, hash_, cursor in zip(*columns, strict=True):
+            hashes = page.column("_source_hash").to_pylist()
+            cursors = page.column(name).to_pylist() if name else [None] * page.num_rows
+            asked = page.column("_key").to_pylist()
+            for key, hash_, cursor in zip(asked, hashes, cursors, strict=True):
                 found.setdefault(key, {})[hash_] = cursor
         return found
 

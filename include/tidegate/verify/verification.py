@@ -115,7 +115,7 @@ def _adopt(job: Job, store: Store, source: Source) -> Agreement | None:
     """Read what all rows were read with: other columns have other hashes. Returns what that is."""
     if (low := store.state(job.full_name).watermark) and low.column not in {
         None,
-        job.stream.cursor,
+        job.stream.cursor_column,
     }:
         raise ConfigError(
             f"{job.full_name}: cursor: the watermark is one of column {low.column!r}. "

@@ -1,4 +1,6 @@
-"""SQL sources: typed pages by keyset, from a read-only session that disturbs nobody.
+"""Tables of MySQL and MariaDB, PostgreSQL, SQLite.
+
+Typed pages by keyset, from a read-only session that disturbs nobody.
 
 From the source inwards::
 
@@ -12,8 +14,6 @@ From the source inwards::
     position   key values, kept between two runs
     pressure   waits while the source is busy
     page       driver rows → an Arrow page with bookkeeping
-    cells      one column of driver values → Arrow
-    fitting    one value, made to fit its declared type or refused with a reason
     bounds     how far the stream is complete
     parts      rows that came by a statement which wrote none
     moments    times as a column holds them, and as a watermark keeps them
@@ -21,4 +21,25 @@ From the source inwards::
     session    one read-only connection; its driver's errors end here
     dialect    what differs between servers: mysql, postgres, sqlite
     loaders    PostgreSQL's values that Python has no words for
+    options    what a stream may say
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tidegate.pipeline.kinds import Kind
+from tidegate.sources.sql.options import SqlSettings, SqlStream
+
+if TYPE_CHECKING:
+    from tidegate.connections import Endpoint
+    from tidegate.sources import Source
+
+
+def _open(endpoint: Endpoint, stream: SqlStream, name: str) -> Source:
+    from tidegate.sources.sql.reading import SqlSource
+
+    return SqlSource(endpoint, stream, name)
+
+
+KIND = Kind("sql", SqlStream, SqlSettings, ("mysql", "postgres", "sqlite"), _open)

@@ -12,7 +12,7 @@ from tidegate.fields import did_you_mean
 from tidegate.types import TEMPORAL, ColumnType
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 
 _COMPARED = {
@@ -145,7 +145,7 @@ def unknown_table(where: str, wanted: str, place: str, known: list[str]) -> Conf
     return ConfigError(f"{where}: there is no table {wanted!r} in {place}.{hint}")
 
 
-def require_columns(where: str, table: Table, stream: Stream) -> None:
+def require_columns(where: str, table: Table, stream: SqlStream) -> None:
     """Raise ConfigError for the first column the stream names and the table lacks."""
     known = [column.name for column in table.columns]
     wanted = [("primary_key", name) for name in stream.primary_key]
@@ -162,7 +162,7 @@ def require_columns(where: str, table: Table, stream: Stream) -> None:
             raise ConfigError(f"{where}: {place}: {table.name!r} has no column {name!r}.{hint}")
 
 
-def require_cursor(where: str, stream: Stream, type: ColumnType) -> None:
+def require_cursor(where: str, stream: SqlStream, type: ColumnType) -> None:
     """Raise ConfigError unless the cursor's type orders changes."""
     whole = type.name in {"int16", "int32", "int64"} or (type.name == "decimal" and type.scale == 0)
     if not whole and type.name not in TEMPORAL:

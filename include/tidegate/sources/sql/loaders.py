@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tidegate.sources.sql.fitting import Unread
+from tidegate.sources.rows.fitting import Unread
 
 
 def guard(driver: Any, types: Sequence[str]) -> None:

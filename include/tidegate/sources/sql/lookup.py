@@ -18,9 +18,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidegate.sources.rows.fitting import Spec
 from tidegate.sources.sql.catalogue import Native
 from tidegate.sources.sql.dialect import Clause, Dialect
-from tidegate.sources.sql.fitting import Spec
 
 _WHOLE = frozenset({"int16", "int32", "int64"})
 _DIGITS = re.compile(r"-?[0-9]{1,40}")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from tidegate.errors import ConfigError
+from tidegate.sources.rows.fitting import Spec
 from tidegate.sources.sql.catalogue import (
     Native,
     Table,
@@ -21,14 +22,13 @@ from tidegate.sources.sql.catalogue import (
     unknown_table,
 )
 from tidegate.sources.sql.dialect import named
-from tidegate.sources.sql.fitting import Spec
 from tidegate.sources.sql.keyset import Key
 from tidegate.sources.sql.page import Shape, check_names
 from tidegate.sources.sql.session import Session, place
 from tidegate.types import Column, ColumnType
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Plan:
 
 def make_plan(
     session: Session,
-    stream: Stream,
+    stream: SqlStream,
     name: str,
     table: Table | None = None,
     adopted: Sequence[Column] | None = None,
@@ -99,7 +99,7 @@ def make_plan(
     return Plan(table, source, rows.of(source), marks.of(source), digest)
 
 
-def find_table(session: Session, stream: Stream, name: str) -> Table:
+def find_table(session: Session, stream: SqlStream, name: str) -> Table:
     """The stream's, under its own names; raises ConfigError with the names that exist."""
     connection, wanted = session.connection, stream.table
     with session.translated():
@@ -114,7 +114,9 @@ def find_table(session: Session, stream: Stream, name: str) -> Table:
     raise unknown_table(f"{name}: table", wanted, where, found)
 
 
-def require_adoptable(name: str, stream: Stream, table: Table, columns: Iterable[Column]) -> None:
+def require_adoptable(
+    name: str, stream: SqlStream, table: Table, columns: Iterable[Column]
+) -> None:
     """Raise ConfigError when *columns* are not there, or lack what the stream is read by."""
     read, known = {column.name for column in columns}, {column.name for column in table.columns}
     if unknown := sorted(read - known):
@@ -131,7 +133,7 @@ def require_adoptable(name: str, stream: Stream, table: Table, columns: Iterable
             )
 
 
-def _own(table: Table, stream: Stream) -> list[Column]:
+def _own(table: Table, stream: SqlStream) -> list[Column]:
     """The table's columns, of the types that the stream or the table declares."""
     declared = {name: ColumnType.parse(text) for name, text in stream.types.items()}
     return [
@@ -151,7 +153,7 @@ def _spec(table: Table, column: Column, zone: tzinfo) -> Spec:
     return Spec(column, loose, UTC if native.type.name == "timestamp" else zone)
 
 
-def _require_comparable(name: str, stream: Stream, table: Table, specs: Iterable[Spec]) -> None:
+def _require_comparable(name: str, stream: SqlStream, table: Table, specs: Iterable[Spec]) -> None:
     for spec in specs:
         for field, column in (("cursor", stream.cursor), ("backfill.by", stream.backfill.by)):
             if spec.column.name == column:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tidegate.model import Json
-from tidegate.sources.sql.fitting import Unread
+from tidegate.sources.rows.fitting import Unread
 
 
 def to_json(values: Sequence[Any]) -> Json:

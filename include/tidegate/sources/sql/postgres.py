@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
+from tidegate.sources.rows.fitting import Unread
 from tidegate.sources.sql import rowhash
 from tidegate.sources.sql.catalogue import Index, Native, Table
 from tidegate.sources.sql.dialect import (
@@ -24,7 +25,6 @@ from tidegate.sources.sql.dialect import (
     named,
     split,
 )
-from tidegate.sources.sql.fitting import Unread
 from tidegate.sources.sql.loaders import guard
 from tidegate.types import ColumnType
 

@@ -35,7 +35,7 @@ from tidegate.sources.sql.slices import Slices
 from tidegate.types import Column
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 KEYS_AT_ONCE = 500
 """How many keys one statement asks for."""
@@ -44,7 +44,7 @@ KEYS_AT_ONCE = 500
 class SqlSource:
     """One stream of one SQL database. Connects when first asked for something."""
 
-    def __init__(self, endpoint: Endpoint, stream: Stream, name: str) -> None:
+    def __init__(self, endpoint: Endpoint, stream: SqlStream, name: str) -> None:
         self._stream = stream
         self._name = name
         self._zone = ZoneInfo(stream.time_zone)

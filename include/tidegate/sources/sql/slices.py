@@ -26,7 +26,7 @@ from tidegate.sources.sql.session import Session
 from tidegate.types import TEMPORAL
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 AHEAD = timedelta(seconds=1)
 """A row that is stamped later than this after the source's clock is one of the future."""
@@ -35,7 +35,7 @@ AHEAD = timedelta(seconds=1)
 class Slices:
     """Cuts the table of one stream."""
 
-    def __init__(self, session: Session, plan: Plan, stream: Stream, name: str) -> None:
+    def __init__(self, session: Session, plan: Plan, stream: SqlStream, name: str) -> None:
         self._session = session
         self._dialect = session.dialect
         self._plan = plan

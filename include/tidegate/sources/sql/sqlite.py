@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
+from tidegate.sources.rows.fitting import Unread
 from tidegate.sources.sql.catalogue import Index, Native, Table
 from tidegate.sources.sql.dialect import (
     LOCK_SECONDS,
@@ -26,7 +27,6 @@ from tidegate.sources.sql.dialect import (
     named,
     split,
 )
-from tidegate.sources.sql.fitting import Unread
 from tidegate.sources.sql.moments import AROUND, Bound, local
 from tidegate.types import TEMPORAL, ColumnType
 

@@ -215,7 +215,7 @@ def definition(stream: Stream, words: Vocabulary) -> dict[str, Any]:
     rules = [_entity(entity, words) for entity in stream.load.entities]
     rules += [_relation(relation, stream.load, words) for relation in stream.load.relations]
     return {
-        "cursor": stream.cursor,
+        "cursor": stream.cursor_column,
         "dating": dating.definition(stream),
         "trust": stream.trust,
         "rules": rules,

@@ -21,7 +21,7 @@ from tidegate.types import TEMPORAL
 
 def definition(stream: Stream) -> dict[str, str]:
     """What the dates of a stream's rows depend on."""
-    return {"valid": stream.valid_from or stream.cursor, "zone": stream.time_zone}
+    return {"valid": stream.valid_from or stream.cursor_column or "", "zone": stream.time_zone}
 
 
 def begin(connection: Connection, stream: str, dating: dict[str, str]) -> None:

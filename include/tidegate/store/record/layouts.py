@@ -43,7 +43,7 @@ class Layout:
     def of(cls, records: Records, stream: Stream) -> Layout:
         """That of the rows being loaded."""
         temporal = {column.name for column in records.data if column.type.name in TEMPORAL}
-        name = stream.valid_from or stream.cursor
+        name = stream.valid_from or stream.cursor_column
         valid = name if name in temporal else None
         columns = tuple(Column(column.name, column.type) for column in records.data)
         return cls(columns, records.marks, valid, stream.time_zone)

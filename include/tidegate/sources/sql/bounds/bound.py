@@ -33,7 +33,7 @@ from tidegate.sources.sql.session import Session
 from tidegate.types import TEMPORAL, ColumnType
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 FIRST_SECONDS = 3.0
 """How long a stream's first run waits for a bound: without one, the next reads all again."""
@@ -73,7 +73,7 @@ class Memory:
 class Bound:
     """Answers for one stream on one session."""
 
-    def __init__(self, session: Session, plan: Plan, stream: Stream, name: str) -> None:
+    def __init__(self, session: Session, plan: Plan, stream: SqlStream, name: str) -> None:
         self._session = session
         self._plan = plan
         self._stream = stream

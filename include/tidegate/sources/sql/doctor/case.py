@@ -17,7 +17,7 @@ from tidegate.sources.sql.session import Session
 from tidegate.types import TEMPORAL, ColumnType
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 Row = Sequence[Any]
 PATIENCE = 60.0
@@ -95,7 +95,7 @@ class Case:
     """
 
     name: str
-    stream: Stream
+    stream: SqlStream
     session: Session
     plan: Plan
     patience: float = PATIENCE

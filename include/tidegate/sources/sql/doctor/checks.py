@@ -16,7 +16,7 @@ from tidegate.sources.sql.plan import make_plan
 from tidegate.sources.sql.session import Session
 
 if TYPE_CHECKING:
-    from tidegate.pipeline.models import Stream
+    from tidegate.sources.sql.options import SqlStream
 
 Check = Callable[[Case], Iterator[Finding]]
 LONGEST = 5.0
@@ -74,7 +74,7 @@ _ORDER = ("error", "warning", "note")
 
 
 def examine(
-    endpoint: Endpoint, stream: Stream, name: str, attempt: Callable[[], None]
+    endpoint: Endpoint, stream: SqlStream, name: str, attempt: Callable[[], None]
 ) -> list[Finding]:
     """Every finding, errors first; raises nothing of ours.
 

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tidegate.sources.sql.fitting import Spec, UnfitError, fit, show
+from tidegate.sources.rows.fitting import Spec, UnfitError, fit, show
 
 _EXPECTED: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}), "int16": frozenset({int}), "int32": frozenset({int}),

@@ -1,0 +1,147 @@
+"""Values (documents, messages, lines) → pages of the columns that a stream declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from tidegate.model import GONE, Reason
+from tidegate.sources.rows import jsontext
+from tidegate.sources.rows.fitting import Spec, Unread
+from tidegate.sources.rows.options import WHOLE, DeclaredStream
+from tidegate.sources.rows.page import Sheet, Tokens
+from tidegate.types import Column, ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row as it came.
+
+    value    what paths lead into
+    facts    what the source tells of it: ``$offset``, ``$file``; without the dollar sign
+    token    its order token; None: that of its page
+    gone     whether it tells that the row was deleted
+    reasons  why it cannot be a row, whatever its cells are: it will be held
+    """
+
+    value: Any
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    token: int | None = None
+    gone: bool = False
+    reasons: tuple[Reason, ...] = ()
+
+
+class Records:
+    """Builds the pages of one stream. Of rows with one key and one token, the last one counts.
+
+    spell  makes the text of a ``json`` column out of a value; raises ValueError
+    """
+
+    def __init__(
+        self,
+        stream: DeclaredStream,
+        *,
+        spell: Callable[[Any], str] = jsontext.dumps,
+        plain: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        self._key = stream.primary_key
+        self._log = stream.log
+        self._spell = spell
+        self._plain = plain
+        zone = ZoneInfo(stream.time_zone)
+        self._paths = {name: stream.path(name) for name in stream.columns}
+        self._specs = [
+            Spec(Column(name, ColumnType.parse(said if isinstance(said, str) else said.type)),
+                 loose=True, zone=zone)
+            for name, said in stream.columns.items()
+        ]  # fmt: skip
+        self.superseded = 0
+
+    def columns(self) -> list[Column]:
+        """Those declared, or those adopted of them."""
+        return [spec.column for spec in self._specs]
+
+    def adopt(self, columns: Sequence[Column]) -> None:
+        """Build these only, as these types."""
+        known = {spec.column.name: spec for spec in self._specs}
+        self._specs = [replace(known[column.name], column=column) for column in columns]
+
+    def build(self, records: Sequence[Record], tokens: Tokens) -> pa.Table:
+        """The page of *records*, which are of one read."""
+        token = tokens.next()
+        cells = [self._column(spec, records) for spec in self._specs]
+        sheet = Sheet.of(self._specs, cells)
+        reasons = {row: record.reasons for row, record in enumerate(records) if record.reasons}
+        marks = [token if record.token is None else record.token for record in records]
+        books = {
+            "_key": sheet.keys(self._key),
+            "_token": pa.array(marks, pa.int64()),
+            "_source_hash": sheet.hashes(),
+            "_held": sheet.held(self._key, reasons),
+        }
+        if self._log:
+            books[GONE] = pa.array([record.gone for record in records], pa.bool_())
+        return self._latest(pa.table({**sheet.arrays, **books}))
+
+    def pages(self, records: Iterable[Record], tokens: Tokens, rows: int) -> Iterator[pa.Table]:
+        """The pages of *records*, *rows* in each."""
+        batch: list[Record] = []
+        for record in records:
+            batch.append(record)
+            if len(batch) >= rows:
+                yield self.build(batch, tokens)
+                batch = []
+        if batch:
+            yield self.build(batch, tokens)
+
+    def _latest(self, page: pa.Table) -> pa.Table:
+        """*page* without rows that a later one of the same key and token replaces."""
+        keys, tokens = page.column("_key").to_pylist(), page.column("_token").to_pylist()
+        last = {
+            (key, token): row for row, (key, token) in enumerate(zip(keys, tokens, strict=True))
+        }
+        kept = [
+            row
+            for row, (key, token) in enumerate(zip(keys, tokens, strict=True))
+            if key is None or last[key, token] == row
+        ]
+        self.superseded += len(keys) - len(kept)
+        return page if len(kept) == len(keys) else page.take(kept)
+
+    def _column(self, spec: Spec, records: Sequence[Record]) -> list[Any]:
+        path = self._paths[spec.column.name]
+        found = (self._find(record, path) for record in records)
+        if spec.type.name != "json":
+            return [self._plain(value) for value in found]
+        return [None if value is None else self._text(value) for value in found]
+
+    def _find(self, record: Record, path: tuple[str, ...]) -> Any:
+        first = path[0]
+        if first == WHOLE:
+            return record.value
+        if first.startswith(WHOLE) and first[1:] in record.facts:
+            return reach(record.facts[first[1:]], path[1:])
+        return reach(record.value, path)
+
+    def _text(self, value: Any) -> str | Unread:
+        """A value that has no JSON text is held."""
+        try:
+            return self._spell(value)
+        except (ValueError, TypeError, RecursionError) as error:
+            return Unread(repr(value)[:200], f"no JSON ({error})"[:80])
+
+
+def reach(value: Any, path: Sequence[str]) -> Any:
+    """What *path* leads to inside *value*: members by name, items by number; None: nothing."""
+    for step in path:
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list | tuple) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value

@@ -1,0 +1,95 @@
+"""What arrived at a stream from where it cannot be asked for again: messages, notices of files.
+
+An arrival is written here before its sender is told that it arrived (a transactional inbox:
+C. Richardson, "Microservices Patterns", 2018, 3.3). It gets a number, larger than any before, under
+the lock of its stream's row: so a reader that has come to number *n* has missed none below it. What
+arrives a second time under the same id is there already, and gets no other number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tidegate.model import Arrival, Json
+from tidegate.store import ledger
+from tidegate.store.tables import arrival_table, stream_table
+
+_BATCH = 500
+
+
+def add(connection: Connection, stream: str, items: Sequence[tuple[str, Json]]) -> int:
+    """Number those of *items* (id, body) that are not here yet, in order; the last number given."""
+    ledger.register(connection, stream)
+    table = stream_table
+    counter = sa.update(table).where(table.c.name == stream)
+    lock = counter.values(arrivals=table.c.arrivals).returning(table.c.arrivals)
+    last = int(connection.execute(lock).scalar_one())
+    here = set(known(connection, stream, (id for id, _ in items)))
+    new = {id: body for id, body in items if id not in here}
+    if not new:
+        return last
+    at = ledger.now()
+    connection.execute(
+        sa.insert(arrival_table),
+        [
+            {"stream": stream, "number": number, "id": id, "body": _text(body), "at": at}
+            for number, (id, body) in enumerate(new.items(), last + 1)
+        ],
+    )
+    connection.execute(counter.values(arrivals=last + len(new)))
+    return last + len(new)
+
+
+def known(connection: Connection, stream: str, ids: Iterable[str]) -> Iterator[str]:
+    """Those of *ids* that arrived before."""
+    table, rest = arrival_table, iter(ids)
+    while some := list(islice(rest, _BATCH)):
+        query = sa.select(table.c.id).where(table.c.stream == stream, table.c.id.in_(some))
+        yield from connection.execute(query).scalars()
+
+
+def last(connection: Connection, stream: str) -> int:
+    """The number given last; 0 before the first."""
+    query = sa.select(stream_table.c.arrivals).where(stream_table.c.name == stream)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def page(connection: Connection, stream: str, after: int, until: int, size: int) -> list[Arrival]:
+    """At most *size* of those with after < number ≤ until, in order."""
+    table = arrival_table
+    query = (
+        sa.select(table)
+        .where(table.c.stream == stream, table.c.number > after, table.c.number <= until)
+        .order_by(table.c.number)
+        .limit(size)
+    )
+    return [_arrival(row) for row in connection.execute(query)]
+
+
+def strip(connection: Connection, stream: str, until: int, before: str) -> int:
+    """Forget what those up to number *until* said that came before a time; their ids stay."""
+    table = arrival_table
+    statement = (
+        sa.update(table)
+        .where(
+            table.c.stream == stream, table.c.number <= until, table.c.at < before,
+            table.c.body.is_not(None),
+        )
+        .values(body=None)
+    )  # fmt: skip
+    return int(connection.execute(statement).rowcount)
+
+
+def _arrival(row: Any) -> Arrival:
+    body = None if row.body is None else json.loads(row.body)
+    return Arrival(row.number, row.id, body, row.at)
+
+
+def _text(body: Json) -> str:
+    return json.dumps(body, ensure_ascii=False)
