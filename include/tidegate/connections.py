@@ -21,10 +21,7 @@ from tidegate.errors import ConfigError, UndefinedConnectionError
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-KINDS = {
-    "mysql": "mysql", "mariadb": "mysql", "postgres": "postgres", "postgresql": "postgres",
-    "sqlite": "sqlite",
-}  # fmt: skip
+ALIASES = {"mariadb": "mysql", "postgresql": "postgres"}
 DRIVERS = {"mysql": "mysql+pymysql", "postgres": "postgresql+psycopg", "sqlite": "sqlite"}
 
 
@@ -32,7 +29,7 @@ DRIVERS = {"mysql": "mysql+pymysql", "postgres": "postgresql+psycopg", "sqlite":
 class Endpoint:
     """Where a connection leads. ``repr`` shows no password.
 
-    kind     ``mysql`` (also MariaDB), ``postgres`` or ``sqlite``
+    kind     the connection's type: ``mysql`` (also MariaDB), ``postgres``, ``sqlite``, ``kafka`` …
     options  the connection's extra fields, such as ``unix_socket`` or ``insecure``
     """
 
@@ -125,9 +122,11 @@ def parse(name: str, text: str) -> Endpoint:
     try:
         parts = urlsplit(text)
         port = parts.port
+        if "://" not in text:
+            raise ValueError("not a URI")
     except ValueError:
         raise ConfigError(
-            f"connection {name!r}: its URI cannot be read. Special characters in the user or the "
+            f"connection {name!r}: its URI cannot be read. It begins with a type and ://, special characters in the user or the "
             "password must be written as %XX (@ is %40, / is %2F, [ is %5B), the port is a number."
         ) from None
     options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -161,12 +160,10 @@ def build(  # noqa: PLR0913, PLR0917
 ) -> Endpoint:  # fmt: skip
     """An endpoint from a connection's fields, the kind checked."""
     scheme = kind.lower().split("+")[0]
-    if scheme not in KINDS:
-        raise ConfigError(
-            f"connection {name!r}: type {scheme or '(none)'!r} is not known. "
-            "Known: mysql, postgres, sqlite."
-        )
-    if KINDS[scheme] == "sqlite":
+    scheme = ALIASES.get(scheme, scheme)
+    if not scheme:
+        raise ConfigError(f"connection {name!r}: it has no type, like mysql or postgres.")
+    if scheme == "sqlite":
         path = database or host
         if not path:
             raise ConfigError(
@@ -177,7 +174,7 @@ def build(  # noqa: PLR0913, PLR0917
         raise ConfigError(f"connection {name!r}: port {port!r} is not a number from 1 to 65535.")
     return Endpoint(
         name,
-        KINDS[scheme],
+        scheme,
         host or None,
         int(port) if port else None,
         user or None,

@@ -38,6 +38,7 @@ def pull(job: Job, request: Request) -> Increment:
     Raises BusyError when another run holds the stream, FencedError when one took it over,
     ChangedError when the table changes again and again while it is read.
     """
+    preflight.require_window(job, request.mode)
     with job.store() as store, _leased(store, request) as fence:
         faults.point("pull.leased")
         increment = _steady(job, request, store, fence)
@@ -273,7 +274,8 @@ def _forget(job: Job, increment: Increment) -> None:
     from tidegate.sources import open_source
 
     request = increment.request
-    if request.mode is not Mode.FULL or not job.stream.deletes.full:
+    stream = job.stream
+    if request.mode is not Mode.FULL or not (stream.deletes.full and stream.compares):
         return
     with (
         job.store() as store,

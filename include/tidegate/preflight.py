@@ -13,6 +13,7 @@ from tidegate.errors import (
     UnavailableError,
 )
 from tidegate.job import Job
+from tidegate.model import Mode
 
 if TYPE_CHECKING:
     from tidegate.sources import Finding
@@ -31,6 +32,15 @@ def look(job: Job) -> list[Finding]:
 
     with open_source(job.endpoint(), job.stream, job.full_name) as source:
         return source.check()
+
+
+def require_window(job: Job, mode: Mode) -> None:
+    """Raise ConfigError when a window is asked of a source that has none."""
+    if mode is Mode.WINDOW and not job.stream.windows:
+        raise ConfigError(
+            f"{job.full_name}: '{job.stream.reads}:' cannot be read by window: it cannot be asked "
+            "for a part of its history. Run the stream with --full for all that there still is."
+        )
 
 
 def admit(job: Job) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Real servers for tests: the only place that finds or starts one.
 
+Databases are here; the others have a module each.
+
 Order: an address in ``TIDEGATE_TEST_MARIADB`` or ``TIDEGATE_TEST_POSTGRES`` (Airflow's URI form,
 a user who may create databases); else a program on this machine, started privately on 127.0.0.1
 in a temporary folder; else the test is skipped and says ``make services``. Names listed in
@@ -12,20 +14,14 @@ signal, the kernel ends its servers (``PR_SET_PDEATHSIG``).
 from __future__ import annotations
 
 import atexit
-import ctypes
 import itertools
 import os
-import pwd
-import shutil
-import signal
-import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 import pytest
@@ -33,17 +29,19 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from services import process
+from services.process import START_SECONDS, Private, UnavailableServerError
 from tidegate.connections import Endpoint, parse
 
 PASSWORD = "p@ss/W0rd+x!y %:z"
 """Of the private servers: every character that URLs and shells dislike."""
 USER = "tide"
-START_SECONDS = 60
+__all__ = [
+    "PASSWORD", "USER", "Files", "Private", "Server", "UnavailableServerError", "or_skip", "start",
+    "start_or_skip",
+]  # fmt: skip
+Started = TypeVar("Started")
 _numbers = itertools.count(1)
-
-
-class UnavailableServerError(Exception):
-    """There is no such server here; the text says what to do."""
 
 
 class Server:
@@ -147,8 +145,13 @@ def start(name: str, *, private: bool = False, environment: dict[str, str] | Non
 
 def start_or_skip(name: str) -> Server:
     """The same; without a server the test is skipped, or fails when it is required."""
+    return or_skip(name, lambda: start(name))
+
+
+def or_skip(name: str, begin: Callable[[], Started]) -> Started:
+    """What *begin* starts; without it the test is skipped, or fails when *name* is required."""
     try:
-        return start(name)
+        return begin()
     except UnavailableServerError as reason:
         required = os.environ.get("TIDEGATE_REQUIRE", "").replace(" ", "").split(",")
         (pytest.fail if name in required else pytest.skip)(str(reason))
@@ -158,57 +161,17 @@ def start_or_skip(name: str) -> Server:
 # Starting one privately ------------------------------------------------------------------------
 
 
-class Private:
-    """A server's process, and how to start it."""
-
-    def __init__(
-        self, command: list[str], owner: str | None, folder: str, environment: dict[str, str]
-    ) -> None:
-        self._command, self._owner, self._folder = command, owner, folder
-        self._environment = environment
-        self.start()
-
-    def start(self) -> None:
-        """Begin; it may take a while until it answers."""
-        log = Path(self._folder, "log")
-        self.process = _popen(self._command, self._owner, self._folder, log, self._environment)
-
-    def said(self) -> str:
-        """The end of its log."""
-        return Path(self._folder, "log").read_text(errors="replace")[-2000:]
-
-    def crash(self) -> None:
-        """End without a farewell to its clients or its data."""
-        self.process.send_signal(signal.SIGQUIT if self._quits else signal.SIGKILL)
-        self.process.wait(START_SECONDS)
-
-    def end(self) -> None:
-        """End, and remove the folder."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGQUIT if self._quits else signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def _quits(self) -> bool:
-        return "postgres" in self._command[0]
-
-
 def _start_mariadb(environment: dict[str, str], *, keeps: bool) -> Server:
-    program = _find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
-    install = _find("mariadb-install-db", "/usr/bin/mariadb-install-db")
+    program = process.find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
+    install = process.find("mariadb-install-db", "/usr/bin/mariadb-install-db")
     if not program or not install:
         raise UnavailableServerError("MariaDB is not installed here. Run: make services")
-    owner = _unprivileged("mysql")
-    folder = _folder(owner)
+    owner = process.unprivileged("mysql")
+    folder = process.folder(owner)
     data = f"{folder}/data"
     flags = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}"]
     setup = [install, *flags, "--auth-root-authentication-method=normal", "--skip-test-db"]
-    _run(setup, owner, folder)
+    process.run(setup, owner, folder)
     grants = Path(folder, "grants.sql")
     grants.write_text(
         f"CREATE USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n"
@@ -230,12 +193,12 @@ def _start_mariadb(environment: dict[str, str], *, keeps: bool) -> Server:
 
 def _start_postgres(environment: dict[str, str], *, keeps: bool) -> Server:
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
-    program = _find("postgres", *(f"{place}/postgres" for place in newest))
-    install = _find("initdb", *(f"{place}/initdb" for place in newest))
+    program = process.find("postgres", *(f"{place}/postgres" for place in newest))
+    install = process.find("initdb", *(f"{place}/initdb" for place in newest))
     if not program or not install:
         raise UnavailableServerError("PostgreSQL is not installed here. Run: make services")
-    owner = _unprivileged("postgres")
-    folder = _folder(owner)
+    owner = process.unprivileged("postgres")
+    folder = process.folder(owner)
     secret = Path(folder, "password")
     secret.write_text(PASSWORD + "\n")
     data = f"{folder}/data"
@@ -243,7 +206,7 @@ def _start_postgres(environment: dict[str, str], *, keeps: bool) -> Server:
         install, f"--pgdata={data}", f"--username={USER}", f"--pwfile={secret}",
         "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
     ]  # fmt: skip
-    _run(setup, owner, folder)
+    process.run(setup, owner, folder)
     settings = {
         "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
         "full_page_writes": "off", "synchronous_commit": "on" if keeps else "off",
@@ -262,7 +225,7 @@ def _serve(
     environment: dict[str, str],
 ) -> Server:  # fmt: skip
     for _ in range(5):
-        port = _free_port()
+        port = process.free_port()
         private = Private(command(port), owner, folder, environment)
         server = Server(Endpoint("shop", kind, "127.0.0.1", port, USER, PASSWORD, kind), private)
         if _answers(server, private.process):
@@ -286,71 +249,5 @@ def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _popen(
-    command: list[str], owner: str | None, folder: str, log: Path,
-    environment: dict[str, str] | None = None,
-) -> subprocess.Popen[bytes]:  # fmt: skip
-    """Start *command* as *owner*. It ends with this process, even when that is killed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    parent = os.getpid()
-
-    def bind_to_parent() -> None:
-        libc.prctl(1, signal.SIGKILL if "mariadbd" in command[0] else signal.SIGQUIT, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    identity: dict[str, Any] = {}
-    if owner:
-        identity = {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "extra_groups": []}
-    known = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": folder}
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            env=known | (environment or {}),
-            start_new_session=True, preexec_fn=bind_to_parent, **identity,
-        )  # fmt: skip
-
-
-def _run(command: list[str], owner: str | None, folder: str) -> None:
-    log = Path(folder, "setup.log")
-    process = _popen(command, owner, folder, log)
-    try:
-        code = process.wait(START_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        code = process.wait()
-    if code:
-        reason = log.read_text(errors="replace")[-2000:]
-        shutil.rmtree(folder, ignore_errors=True)
-        raise UnavailableServerError(f"{command[0]} failed ({code}):\n{reason}")
-
-
-def _folder(owner: str | None) -> str:
-    folder = tempfile.mkdtemp(prefix="tidegate-test-")
-    if owner:
-        shutil.chown(folder, owner)
-    return folder
-
-
-def _unprivileged(preferred: str) -> str | None:
-    """Whom to become when we are root (PostgreSQL refuses root); None: stay who we are."""
-    if os.geteuid() != 0:
-        return None
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return preferred if preferred in names else "nobody"
-
-
-def _find(name: str, *places: str) -> str | None:
-    return shutil.which(name) or next(
-        (place for place in places if os.access(place, os.X_OK)), None
-    )
-
-
 def _version(place: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in place.parent.name.split(".") if part.isdigit())
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
