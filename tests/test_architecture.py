@@ -39,7 +39,7 @@ BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 SIGNALS = {
     "tidegate.clean.functions.UnfitError": "clean/expression.py",
     "tidegate.sources.sql.dialect.UndecodableError": "sources/sql/session.py",
-    "tidegate.sources.rows.fitting.UnfitError": "sources/sql/cells.py",
+    "tidegate.sources.rows.fitting.UnfitError": "sources/rows/cells.py",
     "tidegate.validate.engine.EvaluationError": "validate/suite.py",
 }
 # A YAML loader of our own: the only place that may hand text to PyYAML.

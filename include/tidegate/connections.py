@@ -126,7 +126,8 @@ def parse(name: str, text: str) -> Endpoint:
             raise ValueError("not a URI")
     except ValueError:
         raise ConfigError(
-            f"connection {name!r}: its URI cannot be read. It begins with a type and ://, special characters in the user or the "
+            f"connection {name!r}: its URI cannot be read. It "
+            "begins with a type and ://; special characters in the user or the "
             "password must be written as %XX (@ is %40, / is %2F, [ is %5B), the port is a number."
         ) from None
     options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
