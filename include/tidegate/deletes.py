@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING
 from tidegate.errors import BrakeError
 from tidegate.fields import share
 from tidegate.job import Job
+from tidegate.model import Mode
 
 if TYPE_CHECKING:
+    from tidegate.pipeline.models import Stream
     from tidegate.sources import Source
     from tidegate.store.store import Store
 
 BATCH = 1_000
 """Keys asked for at once."""
 _EXAMPLES = 5
+
+
+def wanted(stream: Stream, mode: Mode) -> bool:
+    """Whether what a run of *mode* has not seen is gone."""
+    full = mode is Mode.FULL and stream.deletes.full and stream.compares
+    return full or (mode.advances and stream.snapshots)
 
 
 def batches(keys: Iterable[str]) -> Iterator[list[str]]:

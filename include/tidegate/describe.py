@@ -33,7 +33,7 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         "When the rule is mended, trigger this DAG with mode **replay** to try them again.",
         "",
     ]
-    if spec.windows:
+    if spec.has_windows:
         history = f"{source.name}.{name}.backfill"
         lines.append(f"History is read by the DAG `{history}` (Trigger → Backfill).")
     return "\n".join(lines)

@@ -267,15 +267,14 @@ def load(job: Job, increment: Increment) -> Report:
 
 
 def _forget(job: Job, increment: Increment) -> None:
-    """After a full read: rows that it did not see become tombstones, when ``deletes.full`` says so.
+    """After a full read: rows that it did not see become tombstones, where that is wanted.
 
     The source is asked for each of them. Raises BrakeError when too many are gone.
     """
     from tidegate.sources import open_source
 
     request = increment.request
-    stream = job.stream
-    if request.mode is not Mode.FULL or not (stream.deletes.full and stream.compares):
+    if not deletes.wanted(job.stream, request.mode):
         return
     with (
         job.store() as store,

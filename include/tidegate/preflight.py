@@ -36,7 +36,7 @@ def look(job: Job) -> list[Finding]:
 
 def require_window(job: Job, mode: Mode) -> None:
     """Raise ConfigError when a window is asked of a source that has none."""
-    if mode is Mode.WINDOW and not job.stream.windows:
+    if mode is Mode.WINDOW and not job.stream.has_windows:
         raise ConfigError(
             f"{job.full_name}: '{job.stream.reads}:' cannot be read by window: it cannot be asked "
             "for a part of its history. Run the stream with --full for all that there still is."

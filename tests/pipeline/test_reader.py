@@ -108,9 +108,9 @@ def test_mistakes_outside_of_any_stream_are_not_lost(tmp_path: Path) -> None:
 
 def test_a_thousand_mistakes_make_a_short_message_soon(tmp_path: Path) -> None:
     keys = "".join(f"    no_such_key_{number}: 1\n" for number in range(9000))
-    started = time.perf_counter()
+    started = time.process_time()
     found = written(tmp_path, "connection: db\nstreams:\n  orders:\n" + keys)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert len(str(found.broken["orders"]).split("\n")) <= LISTED + 1
 
 
@@ -241,9 +241,9 @@ _MEASURE = """
 import json, sys, time
 from pathlib import Path
 from tidegate.pipeline.reader import read_file
-started = time.perf_counter()
+started = time.process_time()
 found = read_file(Path(sys.argv[1]))
-seconds = time.perf_counter() - started
+seconds = time.process_time() - started
 print(json.dumps([len(found.streams), seconds, sorted(sys.modules)]))
 """
 

@@ -146,7 +146,7 @@ class _Naive:
         for place, entity in enumerate(model.load.entities):
             known = words.attributes(entity.type) if words else {}
             self.many[one.name, place] = {n for n, about in known.items() if about.many}
-            self.describe(one, place, entity, rows, model.cursor)
+            self.describe(one, place, entity, rows, model.by)
         for number, relation in enumerate(model.load.relations):
             place = len(model.load.entities) + number
             if words and relation.type in words.relations:

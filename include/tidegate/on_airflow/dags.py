@@ -38,7 +38,7 @@ def _of_file(file: PipelineFile) -> list[DAG]:
         return dags
     for name, stream in file.streams.items():
         job = Job(file.source, name, stream, connection)
-        dags += [_sync(job), *([_backfill(job)] if stream.windows else [])]
+        dags += [_sync(job), *([_backfill(job)] if stream.has_windows else [])]
     if file.streams:
         dags.append(doctor.dag(file.source, file.streams))
     if any(stream.verifies for stream in file.streams.values()):

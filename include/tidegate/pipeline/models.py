@@ -194,6 +194,16 @@ class Stream(Settings):
         return f"{self.reads} {getattr(self, self.reads, '')}"
 
     @property
+    def snapshots(self) -> bool:
+        """Whether each run reads everything, and what it does not see is gone."""
+        return False
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether it has a backfill; see *windows*."""
+        return self.windows
+
+    @property
     def verifies(self) -> bool:
         """Whether the source's verify DAG looks at it."""
         return self.compares and self.verify.enabled

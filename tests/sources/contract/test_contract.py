@@ -247,7 +247,7 @@ def test_windows_of_history_are_read(peer: Peer, world: World) -> None:
     history = [Row(id, "old", changed=datetime(2026, 1, id, 12, tzinfo=UTC)) for id in range(1, 10)]
     peer.put(history)
     window = Window.between(datetime(2026, 1, 3, tzinfo=UTC), datetime(2026, 1, 6, tzinfo=UTC))
-    if not peer.stream().windows:
+    if not peer.stream().has_windows:
         with pytest.raises(ConfigError, match=r"window"):
             world.run(Mode.WINDOW, window)
         return

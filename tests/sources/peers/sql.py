@@ -130,4 +130,25 @@ class SQLite(Table):
         return services.Files(self.folder)
 
 
-PEERS = [MariaDB, PostgreSQL, SQLite]
+class Snapshot(Table):
+    """A table that nothing orders the changes of."""
+
+    title = "table read whole"
+    server = "postgres"
+    cannot = {
+        "then_only_the_new_comes": "every run reads the whole table",
+        "with_nothing_new_nothing_comes": "every run reads the whole table; the store sees that "
+        "nothing is new",
+        "a_forgotten_position_is_an_error": _NO_LOG["a_forgotten_position_is_an_error"],
+        "nothing_is_acknowledged_before_it_is_durable": _NO_LOG[
+            "nothing_is_acknowledged_before_it_is_durable"
+        ],
+    }
+
+    def stream(self, **more: Any) -> Stream:
+        types = {"amount": "decimal(38,9)", "changed": "timestamp"}
+        given = {"table": "orders", "primary_key": "id", "snapshot": True, "types": types}
+        return SqlStream.model_validate({**given, "deletes": {"brake": "50%"}, **more})
+
+
+PEERS = [MariaDB, PostgreSQL, SQLite, Snapshot]

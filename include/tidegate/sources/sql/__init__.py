@@ -5,6 +5,7 @@ Typed pages by keyset, from a read-only session that disturbs nobody.
 From the source inwards::
 
     reading    the source: what a run, a repair and a comparison ask for
+    snapshot   the same where nothing orders changes: all of it, every time
     slices     which parts of the table a run reads
     lookup     rows by the texts of their keys
     chunks     ranges of keys, counted and hashed by the server
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 def _open(endpoint: Endpoint, stream: SqlStream, name: str) -> Source:
     from tidegate.sources.sql.reading import SqlSource
+    from tidegate.sources.sql.snapshot import Snapshot
 
-    return SqlSource(endpoint, stream, name)
+    return (Snapshot if stream.snapshot else SqlSource)(endpoint, stream, name)
 
 
 KIND = Kind("sql", SqlStream, SqlSettings, ("mysql", "postgres", "sqlite"), _open)

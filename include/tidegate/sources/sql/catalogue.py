@@ -149,7 +149,8 @@ def require_columns(where: str, table: Table, stream: SqlStream) -> None:
     """Raise ConfigError for the first column the stream names and the table lacks."""
     known = [column.name for column in table.columns]
     wanted = [("primary_key", name) for name in stream.primary_key]
-    wanted += [("cursor", stream.cursor)]
+    if stream.cursor:
+        wanted.append(("cursor", stream.cursor))
     if stream.backfill.by:
         wanted.append(("backfill.by", stream.backfill.by))
     if stream.deleted:
@@ -162,12 +163,12 @@ def require_columns(where: str, table: Table, stream: SqlStream) -> None:
             raise ConfigError(f"{where}: {place}: {table.name!r} has no column {name!r}.{hint}")
 
 
-def require_cursor(where: str, stream: SqlStream, type: ColumnType) -> None:
+def require_cursor(where: str, cursor: str, type: ColumnType) -> None:
     """Raise ConfigError unless the cursor's type orders changes."""
     whole = type.name in {"int16", "int32", "int64"} or (type.name == "decimal" and type.scale == 0)
     if not whole and type.name not in TEMPORAL:
         raise ConfigError(
-            f"{where}: cursor: {stream.cursor!r} is of type {type}, which does not order changes. "
+            f"{where}: cursor: {cursor!r} is of type {type}, which does not order changes. "
             "Use a column of dates, times or whole numbers, such as updated_at."
         )
 

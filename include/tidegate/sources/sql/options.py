@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from tidegate.errors import ConfigError
 from tidegate.fields import ColumnName, Duration, TypeName
 from tidegate.pipeline.models import Settings, Stream
 
@@ -60,13 +62,55 @@ class SqlSettings(Settings):
 
 
 class SqlStream(SqlSettings, Stream):
-    """A table or a view, read by a cursor."""
+    """A table or a view, read by a cursor, or whole."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["cursor"]}, {"required": ["snapshot"]}]}
+    )
     reads: ClassVar[str] = "table"
 
     table: Table = Field(description="the table or view, as table or schema.table")
-    cursor: ColumnName = Field(description="the column that orders changes, like updated_at")
+    cursor: ColumnName | None = Field(
+        None, description="the column that orders changes, like updated_at"
+    )
+    snapshot: bool = Field(
+        False, description="nothing orders changes: read the whole table in every run"
+    )
     types: dict[str, TypeName] = Field({}, description="column types that replace the catalogue's")
+
+    @model_validator(mode="after")
+    def _is_cursor_or_snapshot(self) -> Self:
+        if self.snapshot is (self.cursor is None):
+            return self
+        text = (
+            "is missing. Add 'cursor:' – the column that orders changes, like updated_at; or "
+            "'snapshot: true', to read the whole table in every run."
+            if self.cursor is None
+            else f"{self.cursor!r} orders changes, so the table is not read whole in every run. "
+            "Delete 'cursor:' or 'snapshot:'."
+        )
+        wrong = InitErrorDetails(
+            type=PydanticCustomError("plain_missing", "{text}", {"text": text}), loc=("cursor",),
+            input=self.cursor,
+        )  # fmt: skip
+        raise ValidationError.from_exception_data("SqlStream", [wrong])
+
+    @property
+    def by(self) -> str:
+        """The cursor of a stream that has one."""
+        if self.cursor is None:
+            raise ConfigError(f"{self.what} is read whole: it has no cursor. Declare 'cursor:'.")
+        return self.cursor
+
+    @property
+    def snapshots(self) -> bool:
+        """As ``snapshot:`` says."""
+        return self.snapshot
+
+    @property
+    def has_windows(self) -> bool:
+        """Where there is a column to cut them by."""
+        return self.cursor is not None or self.backfill.by is not None
 
     @property
     def declared(self) -> frozenset[str]:

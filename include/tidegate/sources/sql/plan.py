@@ -83,8 +83,9 @@ def make_plan(
     columns = _own(table, stream) if adopted is None else adopted
     specs = tuple(_spec(table, column, zone) for column in columns)
     check_names(specs, name)
-    cursor = next(spec for spec in specs if spec.column.name == stream.cursor)
-    require_cursor(name, stream, cursor.type)
+    for spec in specs:
+        if spec.column.name == stream.cursor:
+            require_cursor(name, stream.by, spec.type)
     if session.endpoint.kind != "sqlite":  # where any column holds any type
         _require_comparable(name, stream, table, specs)
     order = dict.fromkeys([*stream.primary_key, stream.cursor, stream.backfill.by])
@@ -121,12 +122,12 @@ def require_adoptable(
     read, known = {column.name for column in columns}, {column.name for column in table.columns}
     if unknown := sorted(read - known):
         raise ConfigError(f"{name}: {table.name!r} has no column {unknown[0]!r} to read.")
-    needed = [("primary_key", column) for column in stream.primary_key]
-    needed.append(("cursor", stream.cursor))
-    if stream.backfill.by:
-        needed.append(("backfill.by", stream.backfill.by))
+    needed: list[tuple[str, str | None]] = [
+        ("primary_key", column) for column in stream.primary_key
+    ]
+    needed += [("cursor", stream.cursor), ("backfill.by", stream.backfill.by)]
     for field, column in needed:
-        if column not in read:
+        if column is not None and column not in read:
             raise ConfigError(
                 f"{name}: {field}: the column {column!r} was not agreed on, but the stream is "
                 "read by it. Accept the column, or name another."

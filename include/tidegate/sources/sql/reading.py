@@ -217,7 +217,7 @@ class SqlSource:
         return Chunks(self._plan, self._key, self._ask)
 
     def _pages(self, read: int, shape: Shape | None = None) -> Pages:
-        required = self._stream.cursor if self._stream.null_cursor == "quarantine" else None
+        required = self._stream.by if self._stream.null_cursor == "quarantine" else None
         return Pages(shape or self._plan.rows, self._key, read, self._name, required)
 
     def _read(
@@ -240,7 +240,7 @@ class SqlSource:
     def _ahead(self, pages: Pages) -> Iterator[pa.Table]:
         """Rows of the future: at most so many, going on where the run before ended."""
         part = self._slices.future(self._session.clock())
-        order = [self._stream.cursor, *self._key]
+        order = [self._stream.by, *self._key]
         kept, self._future = self._future, None
         after = position.from_json(kept["at"]) if kept and kept["by"] == order else None
         left = self._stream.future_rows
@@ -266,7 +266,7 @@ class SqlSource:
         if missing:
             raise DataError(
                 f"{self._name}: null_cursor: {missing:,} rows have no value in the cursor "
-                f"{self._stream.cursor!r} (NULL, or no date). Fill it in on the source, or read or "
+                f"{self._stream.by!r} (NULL, or no date). Fill it in on the source, or read or "
                 "hold such rows with null_cursor: read or null_cursor: quarantine."
             )
 

@@ -45,7 +45,7 @@ class Slices:
 
     def increment(self, low: Watermark | None, clock: datetime | None) -> list[Slice]:
         """From *low* on, but nothing later than *clock*; then the rows that no bound reaches."""
-        plan, cursor = self._plan, self._stream.cursor
+        plan, cursor = self._plan, self._stream.by
         native, column = plan.native(cursor), plan.named(cursor)
         where = list(self._dialect.dated(native, plan.type(cursor)))
         if low is not None:
@@ -58,7 +58,7 @@ class Slices:
 
     def unreached(self) -> list[Slice]:
         """The rows whose cursor is no date, or NULL."""
-        plan, cursor = self._plan, self._stream.cursor
+        plan, cursor = self._plan, self._stream.by
         native = plan.native(cursor)
         parts: list[Slice] = []
         if undated := self._dialect.undated(native, plan.type(cursor)):
@@ -74,7 +74,7 @@ class Slices:
 
     def future(self, clock: datetime) -> Slice:
         """The rows that are stamped later than *clock*."""
-        plan, cursor = self._plan, self._stream.cursor
+        plan, cursor = self._plan, self._stream.by
         native = plan.native(cursor)
         where = list(self._dialect.dated(native, plan.type(cursor)))
         where.append(self._dialect.since(native, self._edge(clock)))
@@ -83,7 +83,7 @@ class Slices:
     def window(self, window: Window) -> list[Slice]:
         """Raises ConfigError when the stream's windows have no column to cut."""
         plan = self._plan
-        by = self._stream.backfill.by or self._stream.cursor
+        by = self._stream.backfill.by or self._stream.by
         type, native, zone = plan.type(by), plan.native(by), plan.zone(by)
         if type.name not in TEMPORAL:
             raise ConfigError(
@@ -102,24 +102,24 @@ class Slices:
 
     def since(self, low: Watermark) -> Clause:
         """Rows at *low* or later."""
-        cursor = self._stream.cursor
+        cursor = self._stream.by
         require_same_cursor(self._name, low, cursor)
         value = from_watermark(low, self._plan.type(cursor), self._name)
         return self._dialect.since(self._plan.native(cursor), self._bound(cursor, value))
 
     def below(self, low: Watermark) -> list[Clause]:
         """Rows before *low*, of those that a bound reaches."""
-        native, type = self._plan.native(self._stream.cursor), self._plan.type(self._stream.cursor)
+        native, type = self._plan.native(self._stream.by), self._plan.type(self._stream.by)
         return [*self._dialect.dated(native, type), sa.not_(self.since(low))]
 
     @property
     def temporal(self) -> bool:
         """Whether the cursor is a date or time."""
-        return self._plan.type(self._stream.cursor).name in TEMPORAL
+        return self._plan.type(self._stream.by).name in TEMPORAL
 
     def _edge(self, clock: datetime) -> Any:
         """Where the future begins, as the cursor column holds it; rather too late."""
-        cursor = self._stream.cursor
+        cursor = self._stream.by
         kind = self._plan.type(cursor).name
         edge: Bound = clock + AHEAD
         if kind != "timestamp":

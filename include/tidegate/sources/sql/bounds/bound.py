@@ -78,18 +78,18 @@ class Bound:
         self._plan = plan
         self._stream = stream
         self._name = name
-        self._cursor = plan.native(stream.cursor)
-        self._type = plan.type(stream.cursor)
-        self._zone = plan.zone(stream.cursor)
+        self._cursor = plan.native(stream.by)
+        self._type = plan.type(stream.by)
+        self._zone = plan.zone(stream.by)
         if stream.lookback is not None:
-            require_lookback(name, stream.lookback, self._type, stream.cursor)
+            require_lookback(name, stream.lookback, self._type, stream.by)
 
     def observe(self, shared: Shared, kept: Json) -> Observation:
         """The safe bound, to be asked for before reading.
 
         Raises RefusedError when ``bound: computed`` asks for what cannot be computed.
         """
-        memory = Memory.read(kept, self._stream.cursor)
+        memory = Memory.read(kept, self._stream.by)
         if self._stream.bound == "lookback":
             return self._guessed(memory, Refusal("bound: lookback", ""))
         stamped = stamping(self._session, self._plan, self._cursor, self._type)
@@ -131,7 +131,7 @@ class Bound:
         found = samples.settle(samples.add(older, sample), safe.moment)
         high = None
         if found and safe.moment and found[0][0] <= safe.moment:
-            high = Watermark(found[0][1] - int(lookback), self._stream.cursor)
+            high = Watermark(found[0][1] - int(lookback), self._stream.by)
         return self._observation(memory, Memory(safe.clock, samples=found), high, text)
 
     def _guessed(self, memory: Memory | None, refusal: Refusal) -> Observation:
@@ -147,7 +147,7 @@ class Bound:
             moment = clock.server - duration(str(lookback))
             text = f"clock − {lookback}: {refusal.reason}"
             return self._by_time(memory, clock, moment, text)
-        high = sample and Watermark(sample[1] - int(lookback), self._stream.cursor)
+        high = sample and Watermark(sample[1] - int(lookback), self._stream.by)
         text = f"largest − {lookback}: {refusal.reason}"
         return self._observation(memory, Memory(clock), high, text)
 
@@ -167,7 +167,7 @@ class Bound:
             kept.clock.server.isoformat(timespec="microseconds"),
             text[:200],
             self._watermark(_floor(memory, kept.clock)),
-            kept.to_json(self._stream.cursor),
+            kept.to_json(self._stream.by),
         )
 
     def _sample(self) -> Sample | None:
@@ -175,7 +175,7 @@ class Bound:
         if self._temporal:
             return None
         dated = self._session.dialect.dated(self._cursor, self._type)
-        column = self._plan.named(self._stream.cursor)
+        column = self._plan.named(self._stream.by)
         highest = sa.func.max(column, type_=sa.types.NullType())
         query = sa.select(highest).select_from(self._plan.source).where(*dated)
         largest = self._session.scalar(query)
@@ -196,7 +196,7 @@ class Bound:
     def _watermark(self, moment: datetime | None) -> Watermark | None:
         if moment is None:
             return None
-        return by_time(moment, self._type, self._zone, self._stream.cursor)
+        return by_time(moment, self._type, self._zone, self._stream.by)
 
 
 def _floor(memory: Memory | None, clock: Clock) -> datetime | None:

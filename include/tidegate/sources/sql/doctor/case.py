@@ -113,12 +113,12 @@ class Case:
     @property
     def cursor(self) -> Native:
         """As the server declares it."""
-        return self.plan.native(self.stream.cursor)
+        return self.plan.native(self.stream.by)
 
     @property
     def type(self) -> ColumnType:
         """The cursor's, on our pages."""
-        return self.plan.type(self.stream.cursor)
+        return self.plan.type(self.stream.by)
 
     @property
     def temporal(self) -> bool:

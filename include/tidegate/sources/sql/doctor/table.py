@@ -11,7 +11,7 @@ from tidegate.sources.sql.doctor.case import Case, statements
 
 def index(case: Case) -> Iterator[Finding]:
     """Each run reads by the cursor."""
-    table, cursor = case.table, case.stream.cursor
+    table, cursor = case.table, case.stream.by
     if table.orders_by(cursor):
         return
     if table.view:
