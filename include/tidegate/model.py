@@ -190,6 +190,7 @@ class Increment:
     bound       in words: how *high* was computed, and what it waits for
     memory      what the source wants to find again at the next run; nobody else reads it
     census      rows that no cursor reaches, by kind: ``null``, ``zero``, ``future``
+    anew        the source has begun anew: *high* holds, whatever the watermark was
     gone        page of keys (``_key``, ``_token``) that the source no longer has; lies in *origin*
     """
 
@@ -215,6 +216,7 @@ class Increment:
     memory: Json = None
     census: Mapping[str, int] = field(default_factory=dict)
     gone: StagedPage | None = None
+    anew: bool = False
 
     @property
     def empty(self) -> bool:

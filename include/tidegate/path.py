@@ -90,6 +90,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
             memory={**(seen.memory or {}), **source.memory()},
             census=source.census(),
             gone=gone,
+            anew=seen.anew and low is None,
         )
     )
     faults.point("pull.staged")

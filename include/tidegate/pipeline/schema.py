@@ -35,7 +35,7 @@ def schema() -> dict[str, Any]:
     }
     streams = properties["streams"]
     streams.pop("default", None)
-    name = streams["patternProperties"].popitem()[0] if "patternProperties" in streams else None
+    name = next(iter(streams["patternProperties"]))
     one = {"anyOf": [names[kind.stream, "validation"] for kind in known]}
     streams["patternProperties"] = {name: one if len(known) > 1 else one["anyOf"][0]}
     streams |= {"minProperties": 1, "additionalProperties": False}

@@ -104,11 +104,13 @@ def advance(connection: Connection, increment: Increment) -> Watermark | None:
     """Move the watermark from what the pull saw to what it reached; returns where it is now.
 
     The lease ends with it. Raises OvertakenError when another run moved it meanwhile. Never moves
-    back.
+    back, unless the source has begun anew.
     """
     stream = increment.request.stream
     before = state(connection, stream)
-    after = increment.high.later(before.watermark) if increment.high else before.watermark
+    after = increment.high or before.watermark
+    if after is not None and not increment.anew:
+        after = after.later(before.watermark)
     table = stream_table
     moved = connection.execute(
         sa.update(table)
