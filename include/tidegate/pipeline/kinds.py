@@ -101,5 +101,8 @@ def kind_of(data: Any) -> Kind:
 
 def defaults(used: Iterable[Kind]) -> type[Settings]:
     """What ``defaults:`` may say in a file whose streams are of these kinds."""
-    bases = tuple(dict.fromkeys(kind.settings for kind in used)) or (Settings,)
-    return bases[0] if len(bases) == 1 else create_model("Defaults", __base__=bases)
+    said = {kind.settings for kind in used} or {Settings}
+    bases = [one for one in said if not any(one in more.__mro__[1:] for more in said)]
+    if len(bases) == 1:
+        return bases[0]
+    return create_model("Defaults", __base__=tuple(sorted(bases, key=lambda one: one.__name__)))
