@@ -17,6 +17,7 @@ from tidegate.cli import (
     drift,
     files,
     knowledge,
+    new,
     quarantine,
     runs,
     upkeep,
@@ -49,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="print JSON, for machines")
         return sub
 
-    for module in (files, doctor, runs, knowledge, quarantine, drift, upkeep, verification):
+    for module in (files, new, doctor, runs, knowledge, quarantine, drift, upkeep, verification):
         module.commands(add)
     return parser

@@ -10,7 +10,7 @@ A stream is of the kind whose ``reads`` key it has: ``table:``, ``topic:``, ``fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -28,6 +28,19 @@ DEFAULT = "table"
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """A stream that there could be, as the source's catalogue suggests it.
+
+    says   what the pipeline file would say of it
+    notes  by key, why it says so
+    """
+
+    name: str
+    says: Mapping[str, Any]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Kind:
     """One kind of source. Its module is imported while DAG files are parsed: keep it light.
 
@@ -37,6 +50,8 @@ class Kind:
     connections  types of Airflow connections that lead to such a source
     open         ``(endpoint, stream, name)`` → :class:`tidegate.sources.Source`; it imports the
                  driver
+    discover     ``(endpoint)`` → a :class:`Proposal` for each table, topic or file it finds; None:
+                 nothing there can be listed
     """
 
     name: str
@@ -44,6 +59,7 @@ class Kind:
     settings: type[Settings]
     connections: tuple[str, ...]
     open: Callable[..., Any]
+    discover: Callable[..., Iterable[Proposal]] | None = None
 
     @property
     def reads(self) -> str:

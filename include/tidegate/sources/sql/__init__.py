@@ -23,13 +23,15 @@ From the source inwards::
     dialect    what differs between servers: mysql, postgres, sqlite
     loaders    PostgreSQL's values that Python has no words for
     options    what a stream may say
+    discovery  what streams there could be
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tidegate.pipeline.kinds import Kind
+from tidegate.pipeline.kinds import Kind, Proposal
 from tidegate.sources.sql.options import SqlSettings, SqlStream
 
 if TYPE_CHECKING:
@@ -44,4 +46,10 @@ def _open(endpoint: Endpoint, stream: SqlStream, name: str) -> Source:
     return (Snapshot if stream.snapshot else SqlSource)(endpoint, stream, name)
 
 
-KIND = Kind("sql", SqlStream, SqlSettings, ("mysql", "postgres", "sqlite"), _open)
+def _discover(endpoint: Endpoint) -> Iterator[Proposal]:
+    from tidegate.sources.sql.discovery import proposals
+
+    return proposals(endpoint)
+
+
+KIND = Kind("sql", SqlStream, SqlSettings, ("mysql", "postgres", "sqlite"), _open, _discover)

@@ -71,7 +71,7 @@ class SqlStream(SqlSettings, Stream):
 
     table: Table = Field(description="the table or view, as table or schema.table")
     cursor: ColumnName | None = Field(
-        None, description="the column that orders changes, like updated_at"
+        None, description="the column that orders changes", examples=["updated_at"]
     )
     snapshot: bool = Field(
         False, description="nothing orders changes: read the whole table in every run"
