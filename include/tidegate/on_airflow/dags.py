@@ -46,8 +46,10 @@ def _of_file(file: PipelineFile) -> list[DAG]:
     return dags
 
 
-_MODES = [str(mode) for mode in Mode if mode is not Mode.REPAIR]
-"""What a person may ask for; a repair's keys are what a verification found."""
+def _modes(stream: Stream) -> list[str]:
+    """What a person may ask for; a repair's keys are what a verification found."""
+    unasked = {Mode.REPAIR} if stream.has_windows else {Mode.REPAIR, Mode.WINDOW}
+    return [str(mode) for mode in Mode if mode not in unasked]
 
 
 def _sync(job: Job) -> DAG:
@@ -58,7 +60,7 @@ def _sync(job: Job) -> DAG:
         schedule=schedule,
         params={
             "mode": Param(
-                "increment", type="string", enum=_MODES, title="What to read",
+                "increment", type="string", enum=_modes(stream), title="What to read",
                 description_md="**increment**: what is new since the watermark. **window**: cursor "
                 "values in [from, until). **full**: everything, from the first row. **replay**: "
                 "not the source, but the rows in quarantine once more.",
