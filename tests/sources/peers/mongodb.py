@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from tidegate.sources.mongodb.options import MongoStream
 
 
 class MongoDB(Peer):
-    """A collection with a cursor. Its dates keep milliseconds, so numbers keep the rest."""
+    """A collection with a cursor."""
 
     kind = "mongodb"
     title = "MongoDB collection"
+    tick = timedelta(milliseconds=1)
     cannot = {
         "deletions_arrive": "a collection does not tell: verification, or a soft-delete field",
         "a_forgotten_position_is_an_error": "a collection forgets no position",
@@ -46,8 +48,7 @@ class MongoDB(Peer):
 
     def put(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            amount = None if row.amount is None else Decimal128(row.amount)
-            document = {"name": row.name, "amount": amount, "changed": row.changed}
+            document = {"name": row.name, "amount": _number(row), "changed": row.changed}
             self.database["orders"].replace_one({"_id": Int64(row.id)}, document, upsert=True)
 
     def delete(self, ids: Sequence[int]) -> None:
@@ -62,6 +63,13 @@ class MongoDB(Peer):
     def close(self) -> None:
         self.database.client.drop_database(self.database.name)
         self.database.client.close()
+
+
+def _number(row: Row) -> Any:
+    """A Decimal128, which has 34 digits; applications keep longer numbers as text."""
+    if row.amount is None or len(row.amount.as_tuple().digits) > 34:
+        return row.amount and str(row.amount)
+    return Decimal128(row.amount)
 
 
 PEERS = [MongoDB]

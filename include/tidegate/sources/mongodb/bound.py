@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _READS = frozenset({
     "hello", "ismaster", "ping", "find", "getmore", "count", "distinct", "explain", "currentop",
     "listindexes", "listcollections", "listdatabases", "collstats", "dbstats", "serverstatus",
-    "createindexes", "validate", "dbhash", "saslstart", "saslcontinue", "killcursors", "endsessions",
-    "replsetheartbeat", "replsetupdateposition",
+    "createindexes", "validate", "dbhash", "saslstart", "saslcontinue", "killcursors",
+    "endsessions", "replsetheartbeat", "replsetupdateposition",
 })  # fmt: skip
 """Commands that write no document, and may take long."""
 _WRITES = ("$out", "$merge")

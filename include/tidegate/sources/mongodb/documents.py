@@ -26,7 +26,7 @@ from tidegate.sources.rows.records import Record, reach
 from tidegate.types import ColumnType
 
 if TYPE_CHECKING:
-    from tidegate.sources.mongodb.options import MongoStream, Sort
+    from tidegate.sources.mongodb.options import MongoStream
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO

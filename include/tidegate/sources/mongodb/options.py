@@ -105,7 +105,10 @@ class MongoStream(MongoSettings, DeclaredStream):
                 "timestamp or int64; or read by _id"
             )
         by = self.backfill.by
-        for key, path in (("cursor", self.cursor_path), ("backfill.by", self.path(by) if by in self.columns else ())):
+        for key, path in (
+            ("cursor", self.cursor_path),
+            ("backfill.by", self.path(by) if by in self.columns else ()),
+        ):
             if any("." in step or step.startswith("$") for step in path):
                 raise ValueError(
                     f"{key}: MongoDB cannot sort by {'.'.join(path)!r}, for a name in it has a dot "

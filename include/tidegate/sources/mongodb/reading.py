@@ -13,7 +13,7 @@ from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, DataError
 from tidegate.fields import did_you_mean, seconds
 from tidegate.model import Json, Watermark, Window
-from tidegate.sources import Finding, Observation, Shared
+from tidegate.sources import Finding, Level, Observation, Shared
 from tidegate.sources.mongodb import bound, slices
 from tidegate.sources.mongodb.documents import Documents, ids, plain, spell
 from tidegate.sources.mongodb.options import ID
@@ -113,7 +113,9 @@ class MongoSource(Basis):
         seen = bound.observe(self._session, self._stream, self._name, None)
         if "not allowed" in seen.bound:
             what = f"{self._name}: how far a read is complete is a guess: {seen.bound}."
-            todo = "Grant the user the role clusterMonitor, or set a lookback longer than any write."
+            todo = (
+                "Grant the user the role clusterMonitor, or set a lookback longer than any write."
+            )
             found.append(Finding("warning", what, "bound-guessed", todo))
         if first := self._first(self._every.unreached()):
             kind = self._documents.unreached(first.value)
@@ -121,7 +123,7 @@ class MongoSource(Basis):
                 f"{self._name}: cursor: there are documents whose {self._stream.cursor!r} is "
                 f"{kind}, like the one with _id {first.value.get(ID)!r}; every run reads them all."
             )
-            level = "error" if self._stream.null_cursor == "fail" else "warning"
+            level: Level = "error" if self._stream.null_cursor == "fail" else "warning"
             todo = "Stamp them, or choose with null_cursor: read, quarantine or fail."
             found.append(Finding(level, what, "null-cursor", todo))
         return found
@@ -253,7 +255,9 @@ class MongoSource(Basis):
             )
         path = ".".join(stream.cursor_path)
         if known[stream.collection] == "view":
-            what = f"{self._name}: {stream.collection!r} is a view; which index serves it is unknown."
+            what = (
+                f"{self._name}: {stream.collection!r} is a view; which index serves it is unknown."
+            )
             yield Finding("warning", what, "view", "Read the collection below it if this is slow.")
         elif not any(_serves(index, path) for index in self._session.indexes(stream.collection)):
             refused = stream.unindexed == "refuse"
@@ -270,9 +274,6 @@ class MongoSource(Basis):
 def _serves(index: dict[str, Any], path: str) -> bool:
     """Whether the server may find every value of *path* in order by this index."""
     first = next(iter(index["key"].items()))
-    usable = not index.get("hidden") and "partialFilterExpression" not in index
-    return usable and first[0] == path and first[1] in {1, -1} and _simple(index)
-
-
-def _simple(index: dict[str, Any]) -> bool:
-    return (index.get("collation") or {}).get("locale", "simple") == "simple"
+    partial = index.get("hidden") or "partialFilterExpression" in index
+    simple = (index.get("collation") or {}).get("locale", "simple") == "simple"
+    return not partial and simple and first[0] == path and first[1] in {1, -1}

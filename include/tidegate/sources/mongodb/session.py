@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bson import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import (
@@ -26,10 +25,10 @@ from tidegate.errors import ConfigError, RefusedError, TidegateError, Unavailabl
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
-    from pymongo.collection import Collection
     from pymongo.database import Database
 
 CONNECT_SECONDS = 5
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _PORT = 27017
 _PASSED = {
     name.lower(): name
@@ -100,7 +99,7 @@ class Session:
 
     def operations(self) -> list[dict[str, Any]]:
         """What the server does just now. Raises RefusedError when the user may not see it."""
-        stages = [
+        stages: list[dict[str, Any]] = [
             {"$currentOp": {"allUsers": True, "idleSessions": True}},
             {"$match": {"op": {"$nin": ["query", "getmore", "none"]}}},
         ]
@@ -153,9 +152,7 @@ class Session:
         batch_size: int = 0,
         fields: Sequence[str] = (),
     ) -> Any:
-        place: Collection[RawBSONDocument] = self.database.get_collection(
-            collection, codec_options=CodecOptions(document_class=RawBSONDocument)
-        )
+        place = self.database.get_collection(collection, codec_options=_RAW)
         return place.find(
             where,
             dict.fromkeys(fields, 1) or None,

@@ -12,7 +12,7 @@ And all of a collection is read by ``_id``, sort after sort, for ``_id > x`` has
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -123,8 +123,6 @@ def from_window(stream: MongoStream, window: Window, where: str) -> Range:
 def missing_ids() -> Query:
     """Documents without ``_id``, which only views have."""
     return {ID: {"$exists": False}}
-
-
 
 
 def _value(cursor: int | str, sort: Sort | None) -> Any:
