@@ -52,7 +52,7 @@ from tidegate.sources.mongodb.documents import OPTIONS, Documents, plain, spell
 from tidegate.sources.mongodb.options import MongoStream
 from tidegate.sources.mongodb.session import arguments
 from tidegate.sources.rows.page import Tokens
-from tidegate.sources.rows.records import Records
+from tidegate.sources.rows.records import Records, reach
 from tidegate.store import open_store
 from tidegate.verify import verify
 
@@ -309,6 +309,22 @@ def test_documents_that_json_cannot_tell_are_held(rule: str) -> None:
     held = dict(zip(page["_key"].to_pylist(), page["_held"].to_pylist(), strict=True))
     assert held["good"] is None
     assert rule in held["k"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("items.*.sku", ["a", "b"]), ("tiers.*", [{"x": 1}, {"x": 2}]), ("tiers.*.x", [1, 2]),
+        ("items.*", [{"sku": "a"}, {}, {"sku": "b"}]), ("sku.*", None), ("odd.*", 7),
+        ("tiers.*.*", [[1], [2]]), ("none.*", []),
+    ],
+)  # fmt: skip
+def test_a_star_leads_to_every_member(path: str, found: Any) -> None:
+    value = {
+        "items": [{"sku": "a"}, {}, {"sku": "b"}], "tiers": {"p": {"x": 1}, "q": {"x": 2}},
+        "sku": "text", "odd": {"*": 7, "y": 8}, "none": {},
+    }  # fmt: skip
+    assert reach(value, path.split(".")) == found
 
 
 OPTIONS_RAW = bson.CodecOptions(document_class=RawBSONDocument)
