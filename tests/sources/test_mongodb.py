@@ -178,14 +178,15 @@ def test_all_of_a_collection_is_read_whatever_its_ids_are(
     assert len(ties.rows()) == len(ids)
 
 
+@pytest.mark.parametrize("page_rows", [1, 1000])
 def test_ids_of_several_types_are_held_where_their_texts_would_be_equal(
-    endpoint: Endpoint, there: Database[dict[str, Any]]
+    endpoint: Endpoint, there: Database[dict[str, Any]], page_rows: int
 ) -> None:
     id = "5ca4bbcea2dd94ee58162a68"
     for each in (ObjectId(id), id, 5, "5", "plain", Binary(b"u" * 16, 4)):
         there["things"].insert_one({"_id": each, "at": OLD})
     text = stream(columns={"id": {"type": "string", "path": "_id"}, "at": "timestamp"})
-    found = Reading(endpoint, text).rows()
+    found = Reading(endpoint, text.model_copy(update={"page_rows": page_rows})).rows()
     held = sorted(row["_key"] for row in found if row["_held"])
     assert held == ["'5'", f"'{id}'"]
     assert all("json" in row["_held"] for row in found if row["_held"])
