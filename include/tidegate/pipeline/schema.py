@@ -25,7 +25,13 @@ def schema() -> dict[str, Any]:
     names, made = models_json_schema([(model, "validation") for model in models])
     definitions = made["$defs"]
     source = names[Source, "validation"]["$ref"].rsplit("/", 1)[1]
-    definitions.pop("Settings", None)
+    for unused in ("Settings", "Stream"):
+        definitions.pop(unused, None)
+    for kind in known:  # the cleaning steps once, not for each kind
+        clean = definitions[names[kind.stream, "validation"]["$ref"].rsplit("/", 1)[1]]
+        clean = clean["properties"]["clean"]
+        definitions["CleanStep"] = clean["items"]
+        clean["items"] = {"$ref": "#/$defs/CleanStep"}
     found = {**definitions.pop(source), "$defs": definitions}
     properties = found["properties"]
     del properties["name"]  # the file's name is the source's
