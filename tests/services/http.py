@@ -187,18 +187,18 @@ class Handler(BaseHTTPRequestHandler):
         self._given()
 
     def _cursor(self, params: dict[str, str]) -> None:
-        rows, after, size = self._after(params, params.get("cursor"), int(params.get("limit", "3")))
+        rows, after = self._after(params, params.get("cursor"), int(params.get("limit", "3")))
         self.say({"data": rows, "meta": {"next": after}}, headers={"X-Next": after or ""})
         self._given()
 
     def _link(self, params: dict[str, str]) -> None:
-        rows, after, size = self._after(params, params.get("after"), int(params.get("limit", "3")))
+        rows, after = self._after(params, params.get("after"), int(params.get("limit", "3")))
         more = {"Link": f'<{self._again(params, after)}>; rel="next", </link>; rel="first"'}
         self.say(rows, headers=more if after else None)
         self._given()
 
     def _next(self, params: dict[str, str]) -> None:
-        rows, after, size = self._after(params, params.get("after"), int(params.get("limit", "3")))
+        rows, after = self._after(params, params.get("after"), int(params.get("limit", "3")))
         self.say({"rows": rows, "links": {"next": after and self._again(params, after)}})
         self._given()
 
@@ -207,13 +207,13 @@ class Handler(BaseHTTPRequestHandler):
             self.say({"errors": [{"message": "there is no query"}], "data": None})
             return
         variables = self.asked.body.get("variables") or {}
-        rows, after, size = self._after(variables, variables.get("after"), 3)
+        rows, after = self._after(variables, variables.get("after"), 3)
         info = {"endCursor": after or "end", "hasNextPage": after is not None}
         self.say({"data": {"orders": {"nodes": rows, "pageInfo": info}}})
 
     def _after(
         self, params: Mapping[str, Any], after: str | None, size: int
-    ) -> tuple[list[dict[str, Any]], str | None, int]:
+    ) -> tuple[list[dict[str, Any]], str | None]:
         """Keyset pages: rows behind the id in the token, in the order of ids."""
         rows = sorted(self._rows(params), key=lambda row: int(row["id"]))
         if after:
@@ -222,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
         token = base64.urlsafe_b64encode(str(rows[size - 1]["id"]).encode()).decode() if (
             len(rows) > size
         ) else None  # fmt: skip
-        return rows[:size], token, size
+        return rows[:size], token
 
     def _again(self, params: Mapping[str, str], after: str | None) -> str:
         query = "&".join(f"{k}={quote(v)}" for k, v in {**params, "after": after or ""}.items())

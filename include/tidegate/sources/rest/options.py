@@ -168,7 +168,10 @@ class RestStream(RestSettings, DeclaredStream):
     reads: ClassVar[str] = "request"
 
     request: Annotated[Request, BeforeValidator(_request, json_schema_input_type=str | Request)] = (
-        Field(description="a path below the connection's address; or a mapping with more")
+        Field(
+            description="a path below the connection's address; or a mapping with more",
+            examples=["/v1/orders"],
+        )
     )
     rows: Path | None = Field(
         None, description="where in the answer the list is, like data.items; default: it is all"
@@ -191,6 +194,9 @@ class RestStream(RestSettings, DeclaredStream):
         "iso", description="how since and until are written: 2026-03-01T00:00:00Z, or since 1970"
     )
     lookback: Duration = Field("1m", description="read again this far below the server's clock")
+    snapshot: bool = Field(
+        False, description="rows that the whole list no longer has are gone: they become tombstones"
+    )
     complete: bool = Field(
         True,
         description="the list without since is all that there is; false: it forgets old rows, so "
@@ -201,6 +207,16 @@ class RestStream(RestSettings, DeclaredStream):
     def what(self) -> str:
         """Method and path."""
         return f"{self.request.method} {self.request.path}"
+
+    @property
+    def snapshots(self) -> bool:
+        """Whether what a run does not see is gone."""
+        return self.snapshot
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the server can be asked for changes between two times."""
+        return self.until is not None
 
     @property
     def verifies(self) -> bool:
@@ -229,8 +245,12 @@ class RestStream(RestSettings, DeclaredStream):
                 f"backfill.by: {self.backfill.by!r} is not the cursor, and the server knows no "
                 "other. Leave it out"
             )
-        if self.deletes.full and not self.complete:
-            raise ValueError("deletes.full needs a complete list, and complete: is false")
+        if self.snapshot and self.cursor:
+            raise ValueError(
+                "snapshot reads the whole list, a cursor what changed. Write one of them"
+            )
+        if (self.snapshot or self.deletes.full) and not self.complete:
+            raise ValueError("what is gone is seen in a complete list only, and complete: is false")
         return self
 
     def _require_moment(self, cursor: str) -> None:

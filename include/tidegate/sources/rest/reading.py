@@ -82,7 +82,8 @@ class RestSource(Basis):
         if isinstance(pages, ByPage | ByOffset):
             yield from settled(lambda: self._pages(ask, tokens), pages.passes, self._name)
         elif isinstance(pages, OnePage) and ask.method == "GET" and window is None:
-            yield from self._unless_known(ask, tokens, known=low is not None)
+            known = low is not None and not self._stream.snapshot
+            yield from self._unless_known(ask, tokens, known=known)
         else:
             yield from self._pages(ask, tokens)
 
