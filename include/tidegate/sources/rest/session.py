@@ -131,8 +131,8 @@ class Session:
                 answer = self._transport.fetch(*self._signed(ask, there, sign=sign))
             except httpx.TransportError as error:
                 return self._lost(error)
-            except (httpx.DecodingError, httpx.StreamError) as error:
-                return Trouble(f"its octets cannot be read ({type(error).__name__})")
+            except httpx.DecodingError as error:
+                return Trouble(str(error))
             if answer.status not in {301, 302, 303, 307, 308}:
                 return self._read(answer, ask)
             ask = self._redirected(ask, answer, there)
@@ -152,11 +152,12 @@ class Session:
         return replace(ask, params={**ask.params, **self._credentials.params}), there, headers
 
     def _redirected(self, ask: Ask, answer: Answer, there: Address) -> Ask:
-        target = there.follow(ask.url, answer.headers.get("location", ""))
+        said = answer.headers.get("location", "")
+        target = there.follow(ask.url, said) if said else None
         if target is None or ask.method == "POST":
             raise ConfigError(
                 f"{self._where} redirects {ask.method} to another place (HTTP {answer.status}): "
-                f"{self.start(answer.headers.get('location', '(nowhere)'))}. Secrets are not taken "
+                f"{self.start(said or '(nowhere)')}. Secrets are not taken "
                 "elsewhere: name that place in the connection, if it is right."
             )
         return ask.at(target) if "?" in target else replace(ask, url=target)
