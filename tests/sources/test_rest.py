@@ -422,8 +422,10 @@ def test_redirects_within_the_place_are_followed_and_rings_are_not(
 
 
 def test_a_next_page_elsewhere_is_not_asked_for(endpoint: Endpoint, site: Site) -> None:
-    for link in ("http://169.254.169.254/x", "//evil.example/x", "file:///etc/passwd",
-                 "http://127.0.0.1:1/x", "http://127.0.0.1@evil.example/", "http://[::1"):  # fmt: skip
+    for link in (
+        "http://169.254.169.254/x", "//evil.example/x", "file:///etc/passwd",
+        "http://127.0.0.1:1/x", "http://127.0.0.1@evil.example/", "http://[::1",
+    ):  # fmt: skip
         site.fail(http.body({"rows": [], "links": {"next": link}}))
         fails(endpoint, stream("/next"), ConfigError, "the next page is elsewhere")
 

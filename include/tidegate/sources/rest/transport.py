@@ -6,6 +6,7 @@ the log.
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Mapping
 from time import monotonic
@@ -18,6 +19,7 @@ from tidegate.errors import ConfigError, RefusedError
 from tidegate.sources.rest.ask import Answer, Ask
 from tidegate.sources.web.address import Address, trust
 
+logging.getLogger("httpcore").setLevel(logging.INFO)  # below that it writes down headers
 CONNECT = 5.0
 """Seconds to connect."""
 ANSWER = 10
