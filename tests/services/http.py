@@ -78,6 +78,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one request after the other on one connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     site: Site
     asked: Asked
 
