@@ -186,8 +186,8 @@ class RestStream(RestSettings, DeclaredStream):
     )
     since: str | None = Field(
         None,
-        description="parameter that asks for changes from a time on; a path, where there is a body",
-        examples=["updated_since", "variables.since"],
+        description="parameter that asks for changes from a time on, like updated_since; where the "
+        "request has a body, a path into it, like variables.since",
     )
     until: str | None = Field(None, description="parameter that asks for changes before a time")
     times: Literal["iso", "seconds", "milliseconds", "day"] = Field(
