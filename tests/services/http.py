@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -20,6 +21,7 @@ from datetime import datetime
 from decimal import Decimal
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -240,13 +242,19 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class HttpPeer:
-    """Listens on 127.0.0.1 until it is closed."""
+    """Listens on 127.0.0.1 until it is closed; *certificate* is a file with its key: by TLS."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.site = Site()
         handler = type("Here", (Handler,), {"site": self.site})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
