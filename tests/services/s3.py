@@ -109,7 +109,8 @@ def _command(program: str, folder: str) -> tuple[int, list[str]]:
         program, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}",
         "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=100", "-filer",
         "-s3", f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-s3.localSocket={folder}/s", *(f"-{name}={port}" for name, port in zip(names, ports)),
+        f"-s3.localSocket={folder}/s",
+        *(f"-{name}={port}" for name, port in zip(names, ports, strict=True)),
     ]  # fmt: skip
 
 

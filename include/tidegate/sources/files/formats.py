@@ -89,6 +89,6 @@ def _sheets(
             shutil.copyfileobj(packed, file, 1 << 20)
             file.seek(0)
         if format == "parquet":
-            yield from sheets.parse_parquet(file, stream, wanted(stream), meter)
+            yield from sheets.parse_parquet(file, wanted(stream), meter)
         else:
             yield from sheets.parse_excel(file, stream, wanted(stream), size)

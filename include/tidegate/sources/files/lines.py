@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from tidegate.sources.files.entry import BadFileError
 from tidegate.sources.files.options import FilesStream
-from tidegate.sources.files.trees import Found, deeper
+from tidegate.sources.files.trees import Found, Why, deeper
 from tidegate.sources.rows import jsontext
 
 _BOM = b"\xef\xbb\xbf"
@@ -89,7 +89,7 @@ def _values(lines: Lines, depth: int) -> Iterator[Found]:
     for text in lines:
         if not text.strip():
             continue
-        why = lines.broken and ("encoding", lines.broken)
+        why: Why = ("encoding", lines.broken) if lines.broken else None
         value, lines.broken = None, None
         try:
             value = jsontext.loads(text)

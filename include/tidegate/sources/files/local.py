@@ -61,11 +61,11 @@ class Folder:
                 if stat.S_ISREG(found.st_mode):
                     yield _entry(path, found)
 
-    def _items(self, folder: str) -> list[os.DirEntry[str]]:
+    def _items(self, folder: str) -> tuple[os.DirEntry[str], ...]:
         place = self._root / folder
         try:
             with os.scandir(place) as items:
-                return list(items)
+                return tuple(items)
         except PermissionError as error:
             raise RefusedError(
                 f"{self._name}: folder {place} cannot be read: {error.strerror}. Give the user who "
@@ -73,7 +73,7 @@ class Folder:
             ) from error
         except (FileNotFoundError, NotADirectoryError) as error:
             if folder:
-                return []
+                return ()
             raise UnavailableError(
                 f"{self._name}: folder {place} is not there: {error.strerror}. Mount it, or mend "
                 "the connection's path."
@@ -98,7 +98,10 @@ class Folder:
     def digest(self, entry: Entry) -> str:
         """Of all its octets."""
         with self.reading(entry) as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            found = hashlib.blake2b(digest_size=16)
+            while data := file.read(1 << 20):
+                found.update(data)
+        return found.hexdigest()
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
@@ -19,6 +20,7 @@ from tidegate.sources import Finding, Observation, Shared
 from tidegate.sources.files import formats
 from tidegate.sources.files.arriving import Arriving
 from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, Place
+from tidegate.sources.files.expanding import Meter
 from tidegate.sources.files.growing import Growth, Position
 from tidegate.sources.files.options import day_pattern
 from tidegate.sources.rows.basis import Basis
@@ -183,15 +185,16 @@ class FilesSource(Basis):
         """The records of a file, a page at a time, and how many octets they are of."""
         growth = None
         with self._place.reading(entry, grows=self._stream.grows) as file:
+            meter: Growth | Meter
             if self._stream.grows:
-                growth = meter = Growth(file, entry, self._stream, self._grown.get(entry.name))
-                rows, line = growth.rows(), growth.row
+                meter = growth = Growth(file, entry, self._stream, self._grown.get(entry.name))
+                rows, before = growth.rows(), growth.row
             else:
-                meter = formats.meter_of(entry, self._stream)
-                rows, line = formats.rows(file, entry, self._stream, meter), 0
+                meter = counted = formats.meter_of(entry, self._stream)
+                rows, before = formats.rows(file, entry, self._stream, counted), 0
             records: list[Record] = []
             page = start = 0
-            for line, (value, why) in enumerate(rows, line + 1):
+            for line, (value, why) in enumerate(rows, before + 1):
                 token = None if number is None else number << PAGE_BITS | page
                 records.append(self._record(entry, line, token, value, why))
                 if len(records) >= self._stream.page_rows or meter.given - start > _HEAVY:
@@ -240,21 +243,17 @@ class FilesSource(Basis):
 
 def _aside(pages: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """*pages*, all of them made before the first one is given; they wait in a temporary file."""
-    spool = tempfile.TemporaryFile()
-    try:
+    with ExitStack() as stack:
+        spool = stack.enter_context(tempfile.TemporaryFile())
+        options = ipc.IpcWriteOptions(compression="lz4")
         writer = None
         for page in pages:
-            if writer is None:
-                writer = ipc.new_stream(
-                    spool, page.schema, options=ipc.IpcWriteOptions(compression="lz4")
-                )
+            writer = writer or ipc.new_stream(spool, page.schema, options=options)
             writer.write_table(page, max_chunksize=page.num_rows)
         if writer is not None:
             writer.close()
         spool.seek(0)
-    except BaseException:
-        spool.close()
-        raise
+        stack.pop_all()
     return _spooled(spool)
 
 

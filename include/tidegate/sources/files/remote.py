@@ -41,8 +41,6 @@ class Remote:
         with self._translated():
             self._system.invalidate_cache()
             below = f"{self._root}/{self._prefix}".strip("/")
-            if self._s3 and not self._system.exists(self._root):
-                raise self._missing()
             found = self._system.find(below if self._s3 else f"/{below}", detail=True)
         for path, about in found.items():
             inner = path.strip("/").removeprefix(self._root.strip("/")).lstrip("/")

@@ -19,9 +19,7 @@ _ROWS, _OCTETS = 5_000, 32_000_000
 """How much of a Parquet file is in memory at once."""
 
 
-def parse_parquet(
-    file: BinaryIO, stream: FilesStream, wanted: set[str], meter: Meter
-) -> Iterator[Found]:
+def parse_parquet(file: BinaryIO, wanted: set[str], meter: Meter) -> Iterator[Found]:
     """The columns *wanted*; times to the microsecond."""
     with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as found:
         names = found.schema_arrow.names
@@ -42,15 +40,13 @@ def _batch(found: parquet.ParquetFile) -> int:
 
 def _microseconds(schema: pa.Schema) -> pa.Schema:
     """Python's times know no nanoseconds."""
-    fields = []
-    for field in schema:
-        kind = field.type
-        if pa.types.is_timestamp(kind) and kind.unit == "ns":
-            field = field.with_type(pa.timestamp("us", kind.tz))
-        elif pa.types.is_time64(kind) and kind.unit == "ns":
-            field = field.with_type(pa.time64("us"))
-        fields.append(field)
-    return pa.schema(fields)
+    return pa.schema([field.with_type(_kind(field.type)) for field in schema])
+
+
+def _kind(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    return pa.time64("us") if pa.types.is_time64(kind) and kind.unit == "ns" else kind
 
 
 def parse_excel(

@@ -12,8 +12,10 @@ from xml.etree.ElementTree import Element
 from tidegate.sources.files.entry import BadFileError
 from tidegate.sources.files.options import FilesStream
 
-Found = tuple[Any, tuple[str, str] | None]
-"""A row, and rule and text of what is wrong with it."""
+Why = tuple[str, str] | None
+"""Rule and text of what is wrong with a row."""
+Found = tuple[Any, Why]
+"""A row, and what is wrong with it."""
 _CHUNK = 1 << 18
 _SPACE = " \t\r\n"
 _STRAY = -1_000
@@ -68,7 +70,7 @@ class Text:
         """The next value."""
         self.peek()
         while True:
-            problem = ""
+            value, problem = None, ""
             try:
                 value, end = self._scan(self._text, self._at)
             except RecursionError:
@@ -83,6 +85,7 @@ class Text:
         return value
 
     def wrong(self, what: str) -> BadFileError:
+        """The error that says what is wrong here."""
         return BadFileError("no JSON", f"{self._where()}: {what}"[:300])
 
     def _where(self) -> str:
