@@ -86,7 +86,9 @@ def members(
         with gzip.GzipFile(fileobj=file, mode="rb") as stream:
             yield _inner(name), metered(stream, meter)
     elif packing == "zstd":
-        with pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd") as stream:
+        with pa.CompressedInputStream(
+            pa.PythonFile(_Measured(file, Meter()), mode="r"), "zstd"
+        ) as stream:
             yield _inner(name), metered(stream, meter)
     else:
         yield from _archive(file, meter, limits)

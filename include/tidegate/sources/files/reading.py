@@ -23,6 +23,7 @@ from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, 
 from tidegate.sources.files.expanding import Meter
 from tidegate.sources.files.growing import Growth, Position
 from tidegate.sources.files.options import day_pattern
+from tidegate.sources.files.trees import Why
 from tidegate.sources.rows.basis import Basis
 from tidegate.sources.rows.fitting import Unread
 from tidegate.sources.rows.page import Tokens
@@ -51,6 +52,7 @@ class FilesSource(Basis):
         self._arriving: Arriving | None = None
         self._there: dict[str, Entry] = {}
         self._last = 0
+        self._first = True
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -67,7 +69,7 @@ class FilesSource(Basis):
 
     def observe(self, shared: Shared, memory: Json = None) -> Observation:
         """All files that are whole now have arrived."""
-        known = memory or {}
+        known, self._first = memory or {}, memory is None
         self._grown = {name: Position(**found) for name, found in known.get("grown", {}).items()}
         self._arriving = Arriving(self._place, self._stream, self._name, shared)
         self._there = {entry.name: entry for entry in self._place.list()}
@@ -92,11 +94,14 @@ class FilesSource(Basis):
         """The files that arrived since *low*; those of a *window*; or all there are."""
         if low is not None and window is None:
             yield from self._pages(self._since(int(low.cursor)), read, numbered=True)
-        elif window is not None:
+            return
+        self._grown = {}
+        if window is not None:
             todo = [one for one in self._numbered() if self._within(one[1], window)]
             yield from self._pages(todo, read, numbered=True)
-        else:
-            self._grown = {}
+        elif self._first:
+            yield from self._pages(self._numbered(), read, numbered=True)
+        else:  # all of it anew: newer than what was read before, older than what will arrive
             again = self._arrived.shared.arrive(self._name, [(f"all, by read {read}", "")])
             self._there = {entry.name: entry for entry in self._place.list()}
             yield from self._pages(self._numbered(), again, numbered=False)
@@ -193,10 +198,11 @@ class FilesSource(Basis):
                 meter = counted = formats.meter_of(entry, self._stream)
                 rows, before = formats.rows(file, entry, self._stream, counted), 0
             records: list[Record] = []
-            page = start = 0
+            moment, page, start = entry.moment, 0, 0
             for line, (value, why) in enumerate(rows, before + 1):
                 token = None if number is None else number << PAGE_BITS | page
-                records.append(self._record(entry, line, token, value, why))
+                facts = {"file": entry.name, "line": line, "modified": moment}
+                records.append(self._record(facts, token, value, why))
                 if len(records) >= self._stream.page_rows or meter.given - start > _HEAVY:
                     yield records, meter.given - start
                     records, start, page = [], meter.given, page + 1
@@ -206,16 +212,13 @@ class FilesSource(Basis):
         if position:
             self._grown[entry.name] = position
 
-    def _record(
-        self, entry: Entry, line: int, token: int | None, value: Any, why: tuple[str, str] | None
-    ) -> Record:
-        facts = {"file": entry.name, "line": line, "modified": entry.moment}
+    def _record(self, facts: dict[str, Any], token: int | None, value: Any, why: Why) -> Record:
         if why is None:
             return Record(value, facts, token)
         if value is None:
-            value = self._named(f"{entry.name}: row {line}", why[0], facts)
+            value = self._named(f"{facts['file']}: row {facts['line']}", why[0], facts)
         rule, text = why
-        reason = Reason("pull", rule, f"{entry.name}: {text}")
+        reason = Reason("pull", rule, f"{facts['file']}: {text}")
         return Record(value, facts, token, reasons=(reason,))
 
     def _held(self, file: Entry | str, number: int, error: BadFileError) -> Record:
