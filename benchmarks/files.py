@@ -32,7 +32,8 @@ def write(file: Path) -> int:
         out.write(",".join(COLUMNS) + "\n")
         while out.tell() < MEGABYTES * 1_000_000:
             out.writelines(
-                f"{id},customer {id % 9973},{id % 100_000}.25,2026-01-02T03:04:05.{id % 10**6:06d}Z,"
+                f"{id},customer {id % 9973},{id % 100_000}.25,"
+                f"2026-01-02T03:04:05.{id % 10**6:06d}Z,"
                 + ('"two\nlines"\n' if id % 1000 == 0 else f"note {id * 2_654_435_761:050d}\n")
                 for id in range(rows, rows + 10_000)
             )
@@ -81,9 +82,10 @@ def main() -> None:
         rows = write(file)
         print(f"{file.stat().st_size / 1e6:,.0f} MB, {rows:,} rows", flush=True)
         environment = {
-            **os.environ, "PYTHONPATH": f"{REPOSITORY / 'include'}:{os.environ.get('PYTHONPATH', '')}",
-            "TIDEGATE_STAGE": str(folder / "stage"), "TIDEGATE_HOME": str(folder / "home"),
-        }  # fmt: skip
+            **os.environ,
+            "TIDEGATE_STAGE": str(folder / "stage"),
+            "TIDEGATE_HOME": str(folder / "home"),
+        }
         command = [sys.executable, __file__, "pull", name]
         subprocess.run(command, env=environment, check=True)
 

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -298,8 +298,8 @@ def test_writers_at_work_lose_nothing_and_load_no_halves(landing: Landing) -> No
                 for row in rows:
                     file.write(row)
                     file.flush()
-            for row in range(200):
-                written[number % 5 * 1000 + row] = f"v{number}"
+            for id in range(200):
+                written[number % 5 * 1000 + id] = f"v{number}"
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -332,7 +332,7 @@ def test_a_file_that_grows_is_read_on_where_it_ended(landing: Landing, page_rows
 def test_a_log_that_was_rotated_or_rewritten_is_read_from_its_beginning(landing: Landing) -> None:
     line = '{{"id": {0}, "name": "{1}"}}\n'.format
     file = landing.drop("log.ndjson", line(1, "a") + line(2, "b"))
-    settings = {"grows": True, "files": "log*"}
+    settings: dict[str, Any] = {"grows": True, "files": "log*"}
     landing.run(**settings)
     file.rename(landing.root / "log.1.ndjson")
     landing.drop("log.ndjson", line(3, "c"))
@@ -546,7 +546,7 @@ def lying_zip() -> bytes:
 
 
 WIDE = b"id,name\n" + (b"1," + b"x" * 10_000 + b"\n") * 4_000
-HOSTILE = {
+HOSTILE: dict[str, tuple[Callable[[], bytes | str], str]] = {
     "bomb.zip": (lambda: zip_of(a=WIDE), "[bomb]"),
     "bomb.csv.gz": (lambda: gzip.compress(WIDE), "[bomb]"),
     "bomb.csv.zst": (lambda: pa.compress(b"1" * 40_000_000, "zstd", asbytes=True), "[bomb]"),
