@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _HEAVY = 32_000_000
 """Octets of a file in one page, whatever its rows are."""
+_NO_FACTS: dict[str, Any] = {}
 Todo = tuple[int, Entry | str]
 """A delivery's number, and its file; its name when that is no longer there."""
 
@@ -51,6 +52,7 @@ class FilesSource(Basis):
         self._grown: dict[str, Position] = {}
         self._arriving: Arriving | None = None
         self._there: dict[str, Entry] = {}
+        self._told = any(stream.path(column)[0].startswith("$") for column in stream.columns)
         self._last = 0
         self._first = True
 
@@ -179,12 +181,19 @@ class FilesSource(Basis):
         if isinstance(file, str):
             raise BadFileError("gone", "it arrived, and was removed before it was read")
         chunks = self._chunks(file, number)
-        (records, octets), second = next(chunks, ([], 0)), next(chunks, None)
-        if second is None:
-            return records, octets, None
-        rest = (more for more, _ in chain([second], chunks))
-        built = (self._records.build(some, tokens) for some in chain([records], rest))
-        return [], 0, _aside(built)
+        first = next(chunks, ([], 0))
+        if (second := next(chunks, None)) is None:
+            return *first, None
+        return [], 0, _aside(self._built(chain([first, second], chunks), tokens))
+
+    def _built(
+        self, chunks: Iterator[tuple[list[Record], int]], tokens: Tokens
+    ) -> Iterator[pa.Table]:
+        """The pages of *chunks*; the records of each are let go before the next are read."""
+        for records, _ in chunks:
+            page = self._records.build(records, tokens)
+            records.clear()
+            yield page
 
     def _chunks(self, entry: Entry, number: int | None) -> Iterator[tuple[list[Record], int]]:
         """The records of a file, a page at a time, and how many octets they are of."""
@@ -201,8 +210,11 @@ class FilesSource(Basis):
             moment, page, start = entry.moment, 0, 0
             for line, (value, why) in enumerate(rows, before + 1):
                 token = None if number is None else number << PAGE_BITS | page
-                facts = {"file": entry.name, "line": line, "modified": moment}
-                records.append(self._record(facts, token, value, why))
+                if why or self._told:
+                    facts = {"file": entry.name, "line": line, "modified": moment}
+                    records.append(self._record(facts, token, value, why))
+                else:
+                    records.append(Record(value, _NO_FACTS, token))
                 if len(records) >= self._stream.page_rows or meter.given - start > _HEAVY:
                     yield records, meter.given - start
                     records, start, page = [], meter.given, page + 1
