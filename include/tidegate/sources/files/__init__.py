@@ -1,0 +1,38 @@
+"""Files in folders, on S3, and where fsspec leads.
+
+From the place inwards::
+
+    reading    the source: which files a run reads, all of a file or nothing of it
+    arriving   which files are whole, and which of them are new
+    growing    files that only grow: read on from where they ended
+    local      a folder; never through a symbolic link
+    remote     S3, and other object stores and servers
+    expanding  gzip, zstd, zip; and what is too much of it
+    formats    which parser takes a file
+    lines      CSV and NDJSON
+    trees      JSON and XML
+    sheets     Parquet and Excel
+    entry      a file as it was found; what may be wrong with it
+    options    what a stream may say
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tidegate.pipeline.kinds import Kind
+from tidegate.sources.files.options import FilesSettings, FilesStream
+
+if TYPE_CHECKING:
+    from tidegate.connections import Endpoint
+    from tidegate.sources import Source
+
+
+def _open(endpoint: Endpoint, stream: FilesStream, name: str) -> Source:
+    from tidegate.sources.files.reading import FilesSource
+
+    return FilesSource(endpoint, stream, name)
+
+
+CONNECTIONS = ("fs", "file", "aws", "s3", "gs", "abfs", "sftp")
+KIND = Kind("files", FilesStream, FilesSettings, CONNECTIONS, _open)
