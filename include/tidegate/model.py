@@ -191,6 +191,7 @@ class Increment:
     memory      what the source wants to find again at the next run; nobody else reads it
     census      rows that no cursor reaches, by kind: ``null``, ``zero``, ``future``
     gone        page of keys (``_key``, ``_token``) that the source no longer has; lies in *origin*
+    first       the smallest order token that pull staged; 0: no rows
     """
 
     request: Request
@@ -215,6 +216,7 @@ class Increment:
     memory: Json = None
     census: Mapping[str, int] = field(default_factory=dict)
     gone: StagedPage | None = None
+    first: int = 0
 
     @property
     def empty(self) -> bool:

@@ -69,7 +69,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     came = source.came(low) if low else ()
     low = None if came else low
     writer = stage.Writer(stage.folder(request, "pull"))
-    gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low))
+    gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low, seen.token))
     increment = writer.close(
         Increment(
             request=request,
@@ -90,6 +90,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
             memory={**(seen.memory or {}), **source.memory()},
             census=source.census(),
             gone=gone,
+            first=writer.first,
         )
     )
     faults.point("pull.staged")
@@ -100,12 +101,16 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A read that begins: where its rows go, its fence, its number, and where it starts."""
+    """A read that begins: where its rows go, its fence, its number, and where it starts.
+
+    token  of the keys that are not there, where the read's number does not make it
+    """
 
     store: Store
     fence: int
     number: int
     low: Watermark | None
+    token: int | None
 
 
 def _stage(
@@ -124,14 +129,17 @@ def _stage(
     faults.point("pull.read")
     if what := source.changed():
         raise ChangedError(f"{request.stream}: the table changed while it was read: {what}.")
-    return _gone(writer, absent, reading.number)
+    token = reading.token
+    if token is None:
+        token = reading.number << PAGE_BITS | len(writer.pages)
+    return _gone(writer, absent, token)
 
 
-def _gone(writer: stage.Writer, absent: set[str], read: int) -> StagedPage | None:
+def _gone(writer: stage.Writer, absent: set[str], token: int) -> StagedPage | None:
     """The page of keys that this read asked for and did not find; newer than any row of it."""
     if not absent:
         return None
-    return writer.write_gone(sorted(absent), read << PAGE_BITS | len(writer.pages))
+    return writer.write_gone(sorted(absent), token)
 
 
 def _read(source: Rows, request: Request, read: int, low: Watermark | None) -> Iterator[pa.Table]:
@@ -281,7 +289,7 @@ def _forget(job: Job, increment: Increment) -> None:
         job.store() as store,
         open_source(job.endpoint(), job.stream, request.stream) as source,
     ):
-        unseen = store.unseen(request.stream, increment.read << PAGE_BITS)
+        unseen = store.unseen(request.stream, increment.first or increment.read << PAGE_BITS)
         keys = deletes.gone(job, store, source, unseen)
     for some in deletes.batches(keys):
         run(job, replace(request, mode=Mode.REPAIR, keys=tuple(some), deletes=True))

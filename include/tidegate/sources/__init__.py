@@ -35,6 +35,7 @@ class Observation:
     bound        in words: how *high* was computed, and what it waits for
     floor        read from here at the latest, whatever the watermark says: the clock stepped back
     memory       what the source wants to find again at the next run; plain JSON
+    token        where order tokens are positions of a log: that of what is asked for by key now
     """
 
     high: Watermark | None
@@ -42,6 +43,7 @@ class Observation:
     bound: str = ""
     floor: Watermark | None = None
     memory: Json = None
+    token: int | None = None
 
 
 class Shared(Protocol):

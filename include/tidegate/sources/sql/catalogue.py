@@ -149,7 +149,8 @@ def require_columns(where: str, table: Table, stream: SqlStream) -> None:
     """Raise ConfigError for the first column the stream names and the table lacks."""
     known = [column.name for column in table.columns]
     wanted = [("primary_key", name) for name in stream.primary_key]
-    wanted += [("cursor", stream.cursor)]
+    if stream.cursor:
+        wanted.append(("cursor", stream.cursor))
     if stream.backfill.by:
         wanted.append(("backfill.by", stream.backfill.by))
     if stream.deleted:

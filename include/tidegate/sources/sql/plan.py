@@ -83,12 +83,13 @@ def make_plan(
     columns = _own(table, stream) if adopted is None else adopted
     specs = tuple(_spec(table, column, zone) for column in columns)
     check_names(specs, name)
-    cursor = next(spec for spec in specs if spec.column.name == stream.cursor)
-    require_cursor(name, stream, cursor.type)
+    for spec in specs:
+        if spec.column.name == stream.cursor:
+            require_cursor(name, stream, spec.type)
     if session.endpoint.kind != "sqlite":  # where any column holds any type
         _require_comparable(name, stream, table, specs)
     order = dict.fromkeys([*stream.primary_key, stream.cursor, stream.backfill.by])
-    ordered = [column for column in order if column is not None]
+    ordered = [column for column in order if column]
     read = sorted(spec.column.name for spec in specs)
     digest = session.dialect.hashed([table.column(column) for column in read])
     source = sa.table(sa.quoted_name(table.name, quote=True), schema=_schema(table))
@@ -122,7 +123,8 @@ def require_adoptable(
     if unknown := sorted(read - known):
         raise ConfigError(f"{name}: {table.name!r} has no column {unknown[0]!r} to read.")
     needed = [("primary_key", column) for column in stream.primary_key]
-    needed.append(("cursor", stream.cursor))
+    if stream.cursor:
+        needed.append(("cursor", stream.cursor))
     if stream.backfill.by:
         needed.append(("backfill.by", stream.backfill.by))
     for field, column in needed:
