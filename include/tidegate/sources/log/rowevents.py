@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pymysql.charset import charset_by_name
+
 from tidegate.sources.log import replica, rowimage
 from tidegate.sources.log.feed import trimmed
 from tidegate.sources.sql.catalogue import Native, Table
@@ -70,7 +72,13 @@ def _alike(column: Any, native: Native) -> bool:
         return False
     charset = column.character_set_name
     textual = charset not in {None, "binary"} and native.charset != ""
-    return not textual or native.declared.startswith(("enum", "set")) or charset == native.charset
+    return not textual or native.declared.startswith(("enum", "set")) or charset == _encoding(native.charset)
+
+
+def _encoding(charset: str) -> str:
+    """What mysql-replication calls *charset*: Python's word for it, where there is one."""
+    found = charset_by_name(charset)
+    return found.encoding or charset if found else charset
 
 
 def _cells(

@@ -107,19 +107,8 @@ def _special(declared: str, octets: Read) -> Read:
     return read
 
 
-def _uuid(octets: bytes) -> str:
-    """MariaDB keeps the parts of most UUIDs in reverse order; RFC 9562's versions 6 and 7 not.
-
-    The variant's bits tell which: at the beginning of a part in reverse, octet 6 has them.
-    """
-    octets = octets.ljust(16, b"\0")
-    if octets[6] & 0x80:
-        octets = octets[12:] + octets[10:12] + octets[8:10] + octets[6:8] + octets[:6]
-    return str(uuid.UUID(bytes=octets))
-
-
 _SPECIAL: dict[str, Callable[[bytes], Any]] = {
-    "uuid": _uuid,
+    "uuid": lambda octets: str(uuid.UUID(bytes=octets.ljust(16, b"\0"))),
     "inet6": lambda octets: str(ipaddress.IPv6Address(octets.ljust(16, b"\0"))),
     "inet4": lambda octets: str(ipaddress.IPv4Address(octets.ljust(4, b"\0"))),
 }
