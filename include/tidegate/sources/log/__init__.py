@@ -9,12 +9,15 @@ From the source inwards::
     table      the table behind the log: its rows, and the log's rows read as it would read its own
     feed       what both logs have in common: positions and changes
     binlog     MySQL and MariaDB: the binary log
-    replica    its events, through mysql-replication
-    rowimage   the octets of one row there
-    statements what statements in it do to the table
+    replica      its events, through mysql-replication
+    rowevents    those that change rows of the table
+    rowimage     the octets of one row there
+    statements   what statements in it do to the table
+    gtids        the names of its transactions
     decoding   PostgreSQL: a replication slot
-    pgoutput   its messages
-    constants  changed rows as a table of constants, for the server to read
+    publishing   what the server has to be told before
+    pgoutput     the messages of its plugin
+    transactions   what they make of the table's keys
     options    what a stream may say
 """
 

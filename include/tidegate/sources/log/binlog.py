@@ -18,12 +18,12 @@ from typing import Any
 
 import pymysql
 import sqlalchemy as sa
+from pymysqlreplication.event import QueryEvent, XAPrepareEvent
 from typing_extensions import override
 
 from tidegate.errors import ConfigError, TidegateError, UnavailableError
-from tidegate.model import Json
 from tidegate.sources import Finding
-from tidegate.sources.log import replica, statements
+from tidegate.sources.log import gtids, replica, statements
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
 from tidegate.sources.log.rowevents import Rows
 from tidegate.sources.sql.catalogue import Native, Table
@@ -93,7 +93,7 @@ class Binlog(Feed):
     @override
     def order(self, position: Position) -> int:
         file, pos = replica.place(position)
-        return position["epoch"] << 52 | file << 32 | pos
+        return int(position["epoch"]) << 52 | file << 32 | pos
 
     @override
     def text(self, position: Position) -> str:
@@ -171,8 +171,8 @@ class Binlog(Feed):
         return None if found is None else str(found)
 
     @property
-    def _version(self) -> tuple[int, ...]:
-        return tuple(self._session.connection.dialect.server_version_info or ())
+    def _version(self) -> tuple[Any, ...]:
+        return self._session.connection.dialect.server_version_info or ()
 
     def _settled(self) -> Position:
         """MySQL: what the log has at a position can be seen when nobody owns its GTID any more."""
@@ -182,9 +182,9 @@ class Binlog(Feed):
                 "tables by GTID: turn it on (it goes online, step by step)."
             )
         position = self._now()
-        owned = _gtids(self._run("SELECT @@GLOBAL.gtid_owned")[0][0])
+        owned = gtids.owned(self._run("SELECT @@GLOBAL.gtid_owned")[0][0])
         deadline = time.monotonic() + _WAIT
-        while owned & _gtids(self._run("SELECT @@GLOBAL.gtid_owned")[0][0]):
+        while owned & gtids.owned(self._run("SELECT @@GLOBAL.gtid_owned")[0][0]):
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"{self._name}: a transaction has been committing for {_WAIT:.0f} s: "
@@ -211,9 +211,9 @@ class Binlog(Feed):
         """On another server: it has all transactions that we have, and nobody purged the next."""
         ours = start["gtid"] or ""
         if self._mariadb:
-            state = _sequences(self._run("SELECT @@gtid_binlog_state")[0][0])
+            state = gtids.sequences(self._run("SELECT @@gtid_binlog_state")[0][0])
             has = ours != "" and all(
-                state.get(one, -1) >= most for one, most in _sequences(ours).items()
+                state.get(one, -1) >= most for one, most in gtids.sequences(ours).items()
             )
         else:
             has = self._subset(ours)
@@ -227,9 +227,9 @@ class Binlog(Feed):
                 f"read already (up to GTID {ours}): it took over without them.",
             )
 
-    def _subset(self, gtids: str) -> bool:
+    def _subset(self, ours: str) -> bool:
         asked = sa.text("SELECT GTID_SUBSET(:ours, @@GLOBAL.gtid_executed)")
-        return bool(self._session.scalar(asked, {"ours": gtids}))
+        return bool(self._session.scalar(asked, {"ours": ours}))
 
     def _connect(self) -> Any:
         """One more connection, the product's way, for whoever takes it."""
@@ -259,10 +259,10 @@ class Binlog(Feed):
                 for number, (gone, cells) in enumerate(rows.changes(event)):
                     some = True
                     yield Change(token + number, gone, cells)
-            elif isinstance(event, replica.QueryEvent):
+            elif isinstance(event, QueryEvent):
                 self._judge(event, some)
                 some = some and event.query.upper().startswith("SAVEPOINT")
-            elif isinstance(event, replica.XAPrepareEvent) and some:
+            elif isinstance(event, XAPrepareEvent) and some:
                 raise ConfigError(
                     f"{self._name}: the table is written by XA transactions. The log tells of them "
                     "before they are committed: read the table with table: and a cursor instead."
@@ -290,24 +290,3 @@ def _constant(native: Native) -> str:
     if native.charset and kind not in {"enum", "set"}:
         return f"CONVERT(%s USING {native.charset})"
     return "%s"
-
-
-def _sequences(gtids: str) -> dict[str, int]:
-    """MariaDB's ``0-1-57,1-2-3``: the largest number of each domain."""
-    found: dict[str, int] = {}
-    for one in filter(None, str(gtids).split(",")):
-        domain, _, number = one.strip().split("-")
-        found[domain] = max(int(number), found.get(domain, 0))
-    return found
-
-
-def _gtids(owned: Json) -> set[str]:
-    """MySQL's ``uuid:5#thread:6#thread``."""
-    found: set[str] = set()
-    source = ""
-    for part in str(owned or "").replace(",", ":").replace("\n", "").split(":"):
-        if "-" in part:
-            source = part.strip()
-        elif part:
-            found.add(f"{source}:{part.partition('#')[0]}")
-    return found

@@ -22,15 +22,12 @@ from typing_extensions import override
 
 from tidegate.errors import ConfigError, UnavailableError
 from tidegate.sources import Finding
-from tidegate.sources.log import pgoutput
+from tidegate.sources.log import pgoutput, publishing
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
+from tidegate.sources.log.transactions import PART_BITS, Transactions
 from tidegate.sources.sql.catalogue import Native, Table
 from tidegate.sources.sql.session import Session
 
-PART_ROWS = 8192
-PART_OCTETS = 8_000_000
-"""Changes of a part, and octets of them."""
-_PART_BITS = 14
 _EPOCH_SHIFT = 58
 _WAIT = 30.0
 _AT_ONCE = 1000
@@ -43,21 +40,6 @@ _SLOT = sa.text(
     "SELECT plugin, database = current_database() AS here, wal_status,"
     " (confirmed_flush_lsn - '0/0')::bigint AS confirmed"
     " FROM pg_replication_slots WHERE slot_name = :slot"
-)
-_TABLE = sa.text(
-    "SELECT current_setting('wal_level') AS level, pg_is_in_recovery() AS replica,"
-    " current_setting('max_slot_wal_keep_size') AS kept, c.relreplident AS identity,"
-    " c.relkind AS kind, p.pubname IS NOT NULL AS published, t.tablename IS NOT NULL AS part,"
-    " p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS whole, p.pubviaroot AS root,"
-    " to_jsonb(t) ->> 'rowfilter' AS filter,"
-    " (SELECT string_agg(quote_ident(a.attname), ', ') FROM pg_attribute a"
-    "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-    "  AND (a.attgenerated <> '' OR NOT coalesce((to_jsonb(t) -> 'attnames') ? a.attname::text,"
-    "  true))) AS missing"
-    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-    " LEFT JOIN pg_publication p ON p.pubname = :publication"
-    " LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = n.nspname"
-    " AND t.tablename = c.relname WHERE c.oid = CAST(:table AS oid)"
 )
 _PEEK = (
     "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, ('0/0'::pg_lsn + %s), NULL,"
@@ -149,8 +131,8 @@ class Decoding(Feed):
     @override
     def findings(self) -> list[Finding]:
         values = {"publication": self._publication, "table": self._table.identity}
-        found = self._row(_TABLE, values)
-        return list(_judged(found, self._name, self._place, self._publication))
+        found = self._row(publishing.TABLE, values)
+        return list(publishing.judged(found, self._name, self._place, self._publication))
 
     # The server -----------------------------------------------------------------------------
 
@@ -225,101 +207,4 @@ class Decoding(Feed):
             raise self._session.dialect.translate(error, self._session.endpoint) from None
 
     def _token(self, epoch: int, lsn: int, part: int) -> int:
-        return epoch << _EPOCH_SHIFT | lsn >> 5 << _PART_BITS | part
-
-
-class Transactions:
-    """Makes of messages the last change of each key in each part of a transaction."""
-
-    def __init__(self, table: Table, name: str, key: Sequence[str]) -> None:
-        self._id = int(table.identity)
-        self._names = {native.own for native in table.columns}
-        self._name = name
-        self._key = key
-        self._columns: tuple[str, ...] = ()
-        self._lsn = self._part = self._octets = self._rows = 0
-        self._last: dict[tuple[Any, ...], tuple[bool, dict[str, Any]]] = {}
-
-    def take(self, message: pgoutput.Message) -> Iterator[tuple[int, int, bool, dict[str, Any]]]:
-        """Commit's place, part, whether it is gone, and cells; of those that are complete now."""
-        if isinstance(message, pgoutput.Begin):
-            self._lsn, self._part = message.lsn, 0
-        elif isinstance(message, pgoutput.Relation) and message.id == self._id:
-            self._columns = message.columns
-            if missing := self._names - set(self._columns):
-                raise trimmed(self._name, f"the log is older than column {min(missing)!r}.")
-        elif isinstance(message, pgoutput.Row) and message.table == self._id:
-            self._add(message)
-            if self._rows >= PART_ROWS or self._octets >= PART_OCTETS:
-                yield from self._flush()
-        elif isinstance(message, pgoutput.Truncate) and self._id in message.tables:
-            raise trimmed(self._name, "the table was truncated.")
-        elif isinstance(message, pgoutput.Commit):
-            yield from self._flush()
-
-    def _add(self, row: pgoutput.Row) -> None:
-        before, after = pgoutput.completed(row)
-        old = None if before is None else dict(zip(self._columns, before, strict=True))
-        new = None if after is None else dict(zip(self._columns, after, strict=True))
-        if new is not None and pgoutput.UNCHANGED in new.values():
-            raise trimmed(self._name, "a row was logged in part (REPLICA IDENTITY was not FULL).")
-        if old is not None and (new is None or self._of(old) != self._of(new)):
-            self._put(True, old)
-        if new is not None:
-            self._put(False, new)
-
-    def _put(self, gone: bool, cells: dict[str, Any]) -> None:
-        self._last.pop(self._of(cells), None)
-        self._last[self._of(cells)] = gone, cells
-        self._rows += 1
-        self._octets += sum(len(cell) for cell in cells.values() if cell is not None)
-
-    def _of(self, cells: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(cells[name] for name in self._key)
-
-    def _flush(self) -> Iterator[tuple[int, int, bool, dict[str, Any]]]:
-        for gone, cells in self._last.values():
-            yield self._lsn, self._part, gone, cells
-        self._last.clear()
-        self._rows = self._octets = 0
-        self._part = min(self._part + 1, (1 << _PART_BITS) - 1)
-
-
-def _judged(found: Any, name: str, place: str, publication: str) -> Iterator[Finding]:
-    """What *found*, the row of :data:`_TABLE`, says."""
-
-    def wrong(what: str, todo: str) -> Finding:
-        return Finding("error", f"{name}: {what}", "log-setting", todo)
-
-    if found.replica:
-        yield wrong("the server is a replica.", "Connect to its primary.")
-    if found.level != "logical":
-        yield wrong(
-            f"the server's wal_level is {found.level}.",
-            "It has to be: ALTER SYSTEM SET wal_level = logical; and a restart.",
-        )
-    if not found.published:
-        todo = f"Its owner makes it: CREATE PUBLICATION {publication} FOR TABLE {place};"
-        yield wrong(f"there is no publication {publication!r}.", todo)
-    elif not found.part:
-        todo = f"Its owner adds it: ALTER PUBLICATION {publication} ADD TABLE {place};"
-        yield wrong(f"the publication {publication!r} lacks the table.", todo)
-    elif not found.whole or found.filter is not None or (found.kind == "p" and not found.root):
-        yield wrong(
-            f"the publication {publication!r} leaves something out.",
-            "It has to publish insert, update, delete and truncate, without a filter, and "
-            "partitioned tables WITH (publish_via_partition_root).",
-        )
-    if found.identity != "f":
-        todo = f"Its owner says: ALTER TABLE {place} REPLICA IDENTITY FULL;"
-        yield wrong("the log has rows in part only.", todo)
-    if found.missing:
-        yield wrong(
-            f"the log lacks the columns {found.missing}.",
-            "Generated columns are not in it, nor those outside the publication's list. Read the "
-            "table with table: and a cursor, or publish them.",
-        )
-    if found.kept == "-1":
-        what = f"{name}: while the stream does not run, its slot keeps all of the server's log."
-        todo = "Set max_slot_wal_keep_size, so that the disk cannot fill up."
-        yield Finding("warning", what, "log-retention", todo)
+        return epoch << _EPOCH_SHIFT | lsn >> 5 << PART_BITS | part

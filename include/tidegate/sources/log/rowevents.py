@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pymysql.charset import charset_by_name
+from pymysql.charset import Charset, charset_by_name
+from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent
 
-from tidegate.sources.log import replica, rowimage
+from tidegate.sources.log import rowimage
 from tidegate.sources.log.feed import trimmed
 from tidegate.sources.sql.catalogue import Native, Table
 
@@ -26,13 +27,13 @@ class Rows:
         columns = self._columns(event)
         packet = event.packet
         octets = packet.read(event.event_size - packet.read_bytes)
-        update = isinstance(event, replica.UpdateRowsEvent)
+        update = isinstance(event, UpdateRowsEvent)
         self._require_full(event, update=update)
         at = 0
         while at < len(octets):
             cells, at = _cells(octets, at, columns)
             if not update:
-                yield isinstance(event, replica.DeleteRowsEvent), cells
+                yield isinstance(event, DeleteRowsEvent), cells
                 continue
             now, at = _cells(octets, at, columns)
             if any(cells[name] != now[name] for name in self._key):
@@ -72,13 +73,17 @@ def _alike(column: Any, native: Native) -> bool:
         return False
     charset = column.character_set_name
     textual = charset not in {None, "binary"} and native.charset != ""
-    return not textual or native.declared.startswith(("enum", "set")) or charset == _encoding(native.charset)
+    return (
+        not textual
+        or native.declared.startswith(("enum", "set"))
+        or charset == _encoding(native.charset)
+    )
 
 
 def _encoding(charset: str) -> str:
     """What mysql-replication calls *charset*: Python's word for it, where there is one."""
-    found = charset_by_name(charset)
-    return found.encoding or charset if found else charset
+    found: Charset | None = charset_by_name(charset)
+    return charset if found is None else found.encoding or charset
 
 
 def _cells(

@@ -56,7 +56,7 @@ def family(column: Any) -> str:
 
 def family_of(declared: str) -> str:
     """The same of a type in the catalogue."""
-    kind = declared.split("(")[0].split()[0].lower()
+    kind = declared.partition("(")[0].partition(" ")[0].lower()
     if kind in {"tinyint", "smallint", "mediumint", "int", "bigint"}:
         return "int"
     known = {"decimal", "float", "double", "date", "time", "datetime", "timestamp", "year", "bit",

@@ -103,7 +103,7 @@ class LogTable(SqlSource):
         natives = [self._plan.native(spec.column.name) for spec in self._plan.rows.specs]
         names = [*self._plan.rows.select.selected_columns]
         connection = self._session.connection
-        number = sa.column(sa.quoted_name(NUMBER, quote=True))
+        number: sa.ColumnClause[Any] = sa.column(sa.quoted_name(NUMBER, quote=True))
         query = sa.select(*names).select_from(sa.table("image")).order_by(number)
         text, values = feed.constants(natives, changes)
         compiled = query.compile(dialect=connection.dialect)
@@ -116,8 +116,9 @@ class LogTable(SqlSource):
 def marked(pages: Iterator[pa.Table], token: int) -> Iterator[pa.Table]:
     """*pages* of the table's rows with one order token, and the column that says: not gone."""
     for page in pages:
-        page = _put(page, "_token", pa.array([token] * page.num_rows, pa.int64()))
-        yield page.append_column(GONE, pa.array([False] * page.num_rows, pa.bool_()))
+        count = page.num_rows
+        known = _put(page, "_token", pa.array([token] * count, pa.int64()))
+        yield known.append_column(GONE, pa.array([False] * count, pa.bool_()))
 
 
 def _put(page: pa.Table, name: str, values: pa.Array) -> pa.Table:
