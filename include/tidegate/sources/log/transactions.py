@@ -10,7 +10,7 @@ from tidegate.sources.log.feed import trimmed
 from tidegate.sources.sql.catalogue import Table
 
 PART_ROWS = 8192
-PART_OCTETS = 8_000_000
+PART_OCTETS = 4_000_000
 """Changes of a part, and octets of them."""
 PART_BITS = 14
 """Bits of an order token that number the part."""
