@@ -469,6 +469,17 @@ def test_a_purged_file_is_a_forgotten_position(mariadb_log: Log) -> None:
         found.rows()
 
 
+def test_a_file_of_the_same_name_is_another_file(mariadb_log: Log) -> None:
+    run(mariadb_log, "RESET MASTER")
+    found = reading(mariadb_log)
+    run(mariadb_log, insert(1, 1))
+    assert len(found.rows()) == 1
+    time.sleep(1.1)
+    run(mariadb_log, "RESET MASTER", *(insert(id, id) for id in range(2, 20)))
+    with pytest.raises(TrimmedError, match=r"binlog\.000001 is not the file that was read before"):
+        found.rows()
+
+
 def test_a_log_that_began_anew_has_larger_tokens(
     mariadb_log: Log, home: None, tmp_path: Path
 ) -> None:

@@ -18,14 +18,14 @@ from typing import Any
 
 import pymysql
 import sqlalchemy as sa
-from pymysqlreplication.event import QueryEvent, XAPrepareEvent
+from pymysqlreplication.event import FormatDescriptionEvent, QueryEvent, XAPrepareEvent
 from typing_extensions import override
 
 from tidegate.errors import ConfigError, TidegateError, UnavailableError
 from tidegate.sources import Finding
 from tidegate.sources.log import gtids, replica, statements
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
-from tidegate.sources.log.rowevents import Rows
+from tidegate.sources.log.rowevents import Rows, constant
 from tidegate.sources.sql.catalogue import Native, Table
 from tidegate.sources.sql.session import Session
 
@@ -37,11 +37,6 @@ _NEEDED = {
 """Settings, and what they must be where there are such settings."""
 _START = ("log_bin", "binlog_format")
 _WAIT = 30.0
-_CASTS = {
-    "decimal": "DECIMAL({size})", "date": "DATE", "time": "TIME({fsp})",
-    "datetime": "DATETIME({fsp})", "timestamp": "DATETIME({fsp})", "json": "JSON",
-    "uuid": "UUID", "inet6": "INET6", "inet4": "INET4",
-}  # fmt: skip
 
 
 class Binlog(Feed):
@@ -53,6 +48,7 @@ class Binlog(Feed):
         self._session = session
         self._table = table
         self._name = name
+        self._born: int | None = None
 
     @override
     def end(self, known: Position | None) -> Position:
@@ -71,24 +67,32 @@ class Binlog(Feed):
     def begin(self) -> Position:
         if not self._mariadb:
             return self._settled()
+        gtid = self._gtids()
         self._run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         rows = dict(self._run("SHOW STATUS LIKE 'binlog_snapshot_%%'"))
         self._run("COMMIT")
         file, pos = rows["Binlog_snapshot_file"], int(rows["Binlog_snapshot_position"])
-        return {"server": self._server, "file": file, "pos": pos, "gtid": self._gtid(file, pos)}
+        return {"server": self._server, "file": file, "pos": pos, "gtid": gtid}
 
     @override
     def changes(self, start: Position, end: Position, key: Sequence[str]) -> Iterator[Change]:
         moved = start["server"] != end["server"]
         self._require(start, moved=moved)
+        self._born = None if moved else start.get("born")
+        if not moved and replica.place(start) == replica.place(end):
+            return
         where = (self._schema, self._table.name)
         found = replica.events(
             self._connect, start, end, where, mariadb=self._mariadb, moved=moved
         )  # fmt: skip
         try:
-            yield from self._read(found, end["epoch"] << 52, key)
+            yield from self._read(found, start, end["epoch"] << 52, key)
         except pymysql.MySQLError as error:
             raise self._translated(error) from None
+
+    @override
+    def reached(self, end: Position) -> Position:
+        return {**end, "born": self._born}
 
     @override
     def order(self, position: Position) -> int:
@@ -106,7 +110,7 @@ class Binlog(Feed):
     ) -> tuple[str, list[Any]]:
         quote = self._session.connection.dialect.identifier_preparer.quote_identifier
         names = ", ".join([quote(NUMBER), *(quote(native.own) for native in natives)])
-        row = "(" + ", ".join(["%s", *map(_constant, natives)]) + ")"
+        row = "(" + ", ".join(["%s", *map(constant, natives)]) + ")"
         rows = ", ".join([row if self._mariadb else f"ROW{row}"] * len(changes))
         values: list[Any] = []
         for number, change in enumerate(changes):
@@ -157,18 +161,17 @@ class Binlog(Feed):
         return self._table.schema or str(self._session.endpoint.database)
 
     def _now(self) -> Position:
-        """Where the log ends."""
+        """Where the log ends. Its GTIDs may be some less: they are looked at before."""
+        gtid = self._gtids()
         newer = not self._mariadb and self._version >= (8, 4)
         row = self._run("SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")[0]
         file, pos = str(row[0]), int(row[1])
-        gtid = self._gtid(file, pos) if self._mariadb else str(row[4]).replace("\n", "")
         return {"server": self._server, "file": file, "pos": pos, "gtid": gtid, "epoch": 0}
 
-    def _gtid(self, file: str, pos: int) -> str | None:
-        """MariaDB's GTIDs at a place; None when the log has no such place."""
-        asked = sa.text("SELECT BINLOG_GTID_POS(:file, :pos)")
-        found = self._session.scalar(asked, {"file": file, "pos": pos})
-        return None if found is None else str(found)
+    def _gtids(self) -> str:
+        """What was committed: MySQL's set, MariaDB's last one of each domain."""
+        name = "gtid_binlog_pos" if self._mariadb else "GLOBAL.gtid_executed"
+        return str(self._run(f"SELECT @@{name}")[0][0]).replace("\n", "")
 
     @property
     def _version(self) -> tuple[Any, ...]:
@@ -199,37 +202,33 @@ class Binlog(Feed):
         if moved:
             self._require_gtids(start)
             return
-        files = [str(row[0]) for row in self._run("SHOW BINARY LOGS")]
-        if start["file"] not in files:
+        sizes = {str(row[0]): int(row[1]) for row in self._run("SHOW BINARY LOGS")}
+        if start["file"] not in sizes:
             raise trimmed(self._name, f"the server has no binary log {start['file']} any more.")
-        if self._mariadb and self._gtid(start["file"], start["pos"]) != start["gtid"]:
-            raise trimmed(self._name, f"the binary log is not the one that was read until {where}.")
-        if not self._mariadb and not self._subset(start["gtid"]):
+        if sizes[start["file"]] < start["pos"] or not self._has(start["gtid"]):
             raise trimmed(self._name, f"the binary log began anew since {where}.")
 
     def _require_gtids(self, start: Position) -> None:
         """On another server: it has all transactions that we have, and nobody purged the next."""
-        ours = start["gtid"] or ""
-        if self._mariadb:
-            state = gtids.sequences(self._run("SELECT @@gtid_binlog_state")[0][0])
-            has = ours != "" and all(
-                state.get(one, -1) >= most for one, most in gtids.sequences(ours).items()
-            )
-        else:
-            has = self._subset(ours)
-            asked = sa.text("SELECT GTID_SUBTRACT(@@GLOBAL.gtid_purged, :ours)")
-            if has and self._session.scalar(asked, {"ours": ours}):
-                raise trimmed(self._name, "the new server purged transactions not yet read.")
-        if not has:
+        ours = start["gtid"]
+        if not ours or not self._has(ours):
             raise trimmed(
                 self._name,
                 f"this is another server ({self._server}), and it lacks transactions that were "
                 f"read already (up to GTID {ours}): it took over without them.",
             )
+        if not self._mariadb:
+            asked = sa.text("SELECT GTID_SUBTRACT(@@GLOBAL.gtid_purged, :ours)")
+            if self._session.scalar(asked, {"ours": ours}):
+                raise trimmed(self._name, "the new server purged transactions not yet read.")
 
-    def _subset(self, ours: str) -> bool:
-        asked = sa.text("SELECT GTID_SUBSET(:ours, @@GLOBAL.gtid_executed)")
-        return bool(self._session.scalar(asked, {"ours": ours}))
+    def _has(self, ours: str) -> bool:
+        """Whether the server has all of *ours*."""
+        if not self._mariadb:
+            asked = sa.text("SELECT GTID_SUBSET(:ours, @@GLOBAL.gtid_executed)")
+            return bool(self._session.scalar(asked, {"ours": ours}))
+        there = gtids.sequences(self._run("SELECT @@gtid_binlog_state")[0][0])
+        return all(there.get(one, -1) >= most for one, most in gtids.sequences(ours).items())
 
     def _connect(self) -> Any:
         """One more connection, the product's way, for whoever takes it."""
@@ -249,7 +248,7 @@ class Binlog(Feed):
     # Events ---------------------------------------------------------------------------------
 
     def _read(
-        self, found: Iterator[tuple[int, Any]], epoch: int, key: Sequence[str]
+        self, found: Iterator[tuple[int, Any]], start: Position, epoch: int, key: Sequence[str]
     ) -> Iterator[Change]:
         rows = Rows(self._table, self._name, key)
         some = False
@@ -259,6 +258,8 @@ class Binlog(Feed):
                 for number, (gone, cells) in enumerate(rows.changes(event)):
                     some = True
                     yield Change(token + number, gone, cells)
+            elif isinstance(event, FormatDescriptionEvent):
+                self._recognize(event.timestamp, file, start)
             elif isinstance(event, QueryEvent):
                 self._judge(event, some)
                 some = some and event.query.upper().startswith("SAVEPOINT")
@@ -270,6 +271,13 @@ class Binlog(Feed):
             else:
                 some = False
 
+    def _recognize(self, born: int, file: int, start: Position) -> None:
+        """Each file begins with the second in which it was made: another one of the same name?"""
+        same = file == replica.number(start["file"]) and self._born is not None
+        if same and self._born != born:
+            raise trimmed(self._name, f"{start['file']} is not the file that was read before.")
+        self._born = born
+
     def _judge(self, event: Any, some: bool) -> None:
         database = event.schema.decode("utf-8", "replace")
         query = event.query
@@ -278,15 +286,3 @@ class Binlog(Feed):
         if statements.unseen(query, database, self._schema, self._table.name):
             what = " ".join(query.split())[:200]
             raise trimmed(self._name, f"the log does not tell which rows this changed: {what!r}.")
-
-
-def _constant(native: Native) -> str:
-    """A parameter that becomes a value of the column's type."""
-    kind, _, rest = native.declared.lower().partition("(")
-    kind = kind.split()[0]
-    size = rest.partition(")")[0]
-    if kind in _CASTS:
-        return f"CAST(%s AS {_CASTS[kind].format(size=size, fsp=size or 0)})"
-    if native.charset and kind not in {"enum", "set"}:
-        return f"CONVERT(%s USING {native.charset})"
-    return "%s"

@@ -59,6 +59,10 @@ class Feed(ABC):
         Raises TrimmedError when the log does not have all of it.
         """
 
+    def reached(self, end: Position) -> Position:
+        """*end*, with what is known of it once :meth:`changes` were read to it."""
+        return end
+
     @abstractmethod
     def order(self, position: Position) -> int:
         """The position as a token: behind all changes before it, before all behind it."""

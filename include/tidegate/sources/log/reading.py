@@ -100,6 +100,7 @@ class LogSource(Basis):
             raise trimmed(self._name, "it is not known where in the log the stream stopped.")
         changes = self._feed.changes(self._known, end, self._table.own_key)
         yield from self._table.pages(self._feed, changes)
+        self._memory = {"position": self._feed.reached(end)}
 
     @override
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:

@@ -16,6 +16,7 @@ from typing import Any
 import pymysql
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import (
+    FormatDescriptionEvent,
     NotImplementedEvent,
     QueryEvent,
     RotateEvent,
@@ -33,8 +34,10 @@ from tidegate.errors import ConfigError, UnavailableError
 from tidegate.sources.log.feed import Position
 
 ROWS = (WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent)
-_EVENTS = [*ROWS, PartialUpdateRowsEvent, QueryEvent, RotateEvent, XidEvent, XAPrepareEvent,
-           NotImplementedEvent]  # fmt: skip
+_EVENTS = [
+    *ROWS, PartialUpdateRowsEvent, FormatDescriptionEvent, QueryEvent, RotateEvent, XidEvent,
+    XAPrepareEvent, NotImplementedEvent,
+]  # fmt: skip
 _UNREADABLE = {
     40: "compressed transactions (binlog_transaction_compression)",
     **dict.fromkeys(range(165, 172), "compressed events (log_bin_compress)"),

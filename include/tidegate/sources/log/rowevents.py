@@ -12,6 +12,12 @@ from tidegate.sources.log import rowimage
 from tidegate.sources.log.feed import trimmed
 from tidegate.sources.sql.catalogue import Native, Table
 
+_CASTS = {
+    "decimal": "DECIMAL({size})", "date": "DATE", "time": "TIME({fsp})",
+    "datetime": "DATETIME({fsp})", "timestamp": "DATETIME({fsp})", "json": "JSON",
+    "uuid": "UUID", "inet6": "INET6", "inet4": "INET4",
+}  # fmt: skip
+
 
 class Rows:
     """Reads the rows of one table's events by the columns that it has now."""
@@ -99,3 +105,15 @@ def _cells(
         else:
             cells[name], at = read(octets, at)
     return cells, at
+
+
+def constant(native: Native) -> str:
+    """A parameter that becomes a value of the column's type."""
+    kind, _, rest = native.declared.lower().partition("(")
+    kind = kind.split()[0]
+    size = rest.partition(")")[0]
+    if kind in _CASTS:
+        return f"CAST(%s AS {_CASTS[kind].format(size=size, fsp=size or 0)})"
+    if native.charset and kind not in {"enum", "set"}:
+        return f"CONVERT(%s USING {native.charset})"
+    return "%s"
