@@ -105,7 +105,12 @@ class Writer:
     def close(self, increment: Increment) -> Increment:
         """Write the manifest; what it returns is complete."""
         done = replace(
-            increment, where=self.where, pages=tuple(self.pages), rows=self.rows, held=self.held
+            increment,
+            where=self.where,
+            pages=tuple(self.pages),
+            rows=self.rows,
+            held=self.held,
+            first=self.first,
         )
         text = json.dumps(asdict(done), ensure_ascii=False, indent=1)
         with _writing(self.where):

@@ -33,7 +33,8 @@ from tidegate.sources.log import statements
 from tidegate.sources.log.options import LogStream
 from tidegate.verify import verify
 
-TRIALS = int(os.environ.get("TIDEGATE_TRIALS", "3"))
+TRIALS = int(os.environ.get("TIDEGATE_TRIALS") or 2)
+"""How often a consumer is killed."""
 
 
 @pytest.fixture(params=[MariaDBLog, PostgreSQLLog], ids=lambda peer: peer.__name__)
@@ -704,8 +705,11 @@ for number in range(1000):
 """
 
 
-def test_after_kills_of_the_consumer_the_store_is_the_source(peer: Log, world: World) -> None:
+def test_after_kills_of_the_consumer_the_store_is_the_source(
+    peer: Log, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Writers go on meanwhile: inserts, updates, deletions, other keys, rollbacks."""
+    monkeypatch.setenv("TIDEGATE_LEASE_SECONDS", "1")
     dice = random.Random(NAME)
     run(peer, insert(1, 200))
     stop = threading.Event()
@@ -714,12 +718,15 @@ def test_after_kills_of_the_consumer_the_store_is_the_source(peer: Log, world: W
     try:
         for trial in range(TRIALS):
             process = _consume(peer, world, f"trial-{trial}")
-            time.sleep(dice.uniform(0.8, 3.0))
+            time.sleep(dice.uniform(2.5, 6.0))
             process.send_signal(signal.SIGKILL)
             process.wait()
     finally:
         stop.set()
         writer.join()
+    with closing(sqlite3.connect(str(world.store.database))) as store:
+        loads = store.execute("SELECT count(DISTINCT run_id) FROM tidegate_run").fetchone()[0]
+    assert loads >= TRIALS / 2
     _settle(world)
     assert {id: row[0] for id, row in world.stored().items()} == source_rows(peer)
 
