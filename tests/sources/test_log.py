@@ -734,7 +734,7 @@ def test_after_kills_of_the_consumer_the_store_is_the_source(
 
 
 def _consume(peer: Log, world: World, run_id: str) -> subprocess.Popen[bytes]:
-    stream = peer.stream(page_rows=50)
+    stream = peer.stream(page_rows=500)
     said = {
         "endpoints": {"shop": asdict(peer.endpoint), "tidegate_store": asdict(world.store)},
         "stream": stream.model_dump(mode="json", by_alias=True, exclude_unset=True),
