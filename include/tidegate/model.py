@@ -192,6 +192,7 @@ class Increment:
     census      rows that no cursor reaches, by kind: ``null``, ``zero``, ``future``
     anew        the source has begun anew: *high* holds, whatever the watermark was
     gone        page of keys (``_key``, ``_token``) that the source no longer has; lies in *origin*
+    first       the smallest order token that pull staged; 0: no rows
     """
 
     request: Request
@@ -217,6 +218,7 @@ class Increment:
     census: Mapping[str, int] = field(default_factory=dict)
     gone: StagedPage | None = None
     anew: bool = False
+    first: int = 0
 
     @property
     def empty(self) -> bool:

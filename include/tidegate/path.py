@@ -4,9 +4,8 @@ Four steps, each a function from what the step before staged to what it stages i
 can be a task of its own, visible and safe to retry. :func:`run` walks them all in one process.
 
 The order inside :func:`pull` is the protocol: take the stream's lease, look at the watermark, let
-the source say how far it is safe (*observe*), take a read number from the store, read from the OLD
-watermark on, and store the new one in the same transaction as the rows. A bound that is computed
-after reading, or stored apart from the rows, loses some.
+the source say how far it is safe (*observe*), take a read number, read from the OLD watermark on,
+and store the new one in one transaction with the rows: a bound computed later or apart loses some.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     came = source.came(low) if low else ()
     low = None if came else low
     writer = stage.Writer(stage.folder(request, "pull"))
-    gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low))
+    gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low, seen.token))
     increment = writer.close(
         Increment(
             request=request,
@@ -101,12 +100,13 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A read that begins: where its rows go, its fence, its number, and where it starts."""
+    """A read that begins: its fence, number, start; and a log's token of what is not there."""
 
     store: Store
     fence: int
     number: int
     low: Watermark | None
+    token: int | None
 
 
 def _stage(
@@ -125,14 +125,13 @@ def _stage(
     faults.point("pull.read")
     if what := source.changed():
         raise ChangedError(f"{request.stream}: the table changed while it was read: {what}.")
-    return _gone(writer, absent, reading.number)
+    return _gone(writer, absent, reading)
 
 
-def _gone(writer: stage.Writer, absent: set[str], read: int) -> StagedPage | None:
+def _gone(writer: stage.Writer, absent: set[str], reading: Reading) -> StagedPage | None:
     """The page of keys that this read asked for and did not find; newer than any row of it."""
-    if not absent:
-        return None
-    return writer.write_gone(sorted(absent), read << PAGE_BITS | len(writer.pages))
+    token = reading.token or reading.number << PAGE_BITS | len(writer.pages)
+    return writer.write_gone(sorted(absent), token) if absent else None
 
 
 def _read(source: Rows, request: Request, read: int, low: Watermark | None) -> Iterator[pa.Table]:
@@ -165,7 +164,7 @@ def _start(
 
 @contextmanager
 def _leased(store: Store, request: Request) -> Iterator[int]:
-    """Hold the stream's lease, which the load gives back; yields its fence, 0 when none is needed.
+    """Hold the stream's lease, which the load gives back; yields its fence, or 0: none needed.
 
     It is given back here when nobody will try this run again.
     """
@@ -281,7 +280,7 @@ def _forget(job: Job, increment: Increment) -> None:
         job.store() as store,
         open_source(job.endpoint(), job.stream, request.stream) as source,
     ):
-        unseen = store.unseen(request.stream, increment.read << PAGE_BITS)
+        unseen = store.unseen(request.stream, increment.first or increment.read << PAGE_BITS)
         keys = deletes.gone(job, store, source, unseen)
     for some in deletes.batches(keys):
         run(job, replace(request, mode=Mode.REPAIR, keys=tuple(some), deletes=True))

@@ -58,23 +58,31 @@ def is_staged(where: str) -> bool:
 
 
 class Writer:
-    """Writes the pages of one increment into *where*, in order."""
+    """Writes the pages of one increment into *where*, in order.
+
+    first  the smallest order token that was written; 0: none
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.pages: list[StagedPage] = []
         self.rows = 0
         self.held = 0
+        self.first = 0
         self._folder = path(where)
         with _writing(where):
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, table: pa.Table) -> StagedPage:
         """Stage *table* as the next page."""
+        import pyarrow.compute as pc
+
         page = self._write(f"page-{len(self.pages):05d}.parquet", table)
         self.pages.append(page)
         self.rows += table.num_rows
         self.held += table.num_rows - table.column("_held").null_count
+        smallest = pc.min(table.column("_token")).as_py() or 0
+        self.first = min(self.first, smallest) if self.first else smallest
         return page
 
     def write_gone(self, keys: Sequence[str], token: int) -> StagedPage:
@@ -97,7 +105,12 @@ class Writer:
     def close(self, increment: Increment) -> Increment:
         """Write the manifest; what it returns is complete."""
         done = replace(
-            increment, where=self.where, pages=tuple(self.pages), rows=self.rows, held=self.held
+            increment,
+            where=self.where,
+            pages=tuple(self.pages),
+            rows=self.rows,
+            held=self.held,
+            first=self.first,
         )
         text = json.dumps(asdict(done), ensure_ascii=False, indent=1)
         with _writing(self.where):

@@ -18,7 +18,7 @@ import itertools
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -128,17 +128,20 @@ class Files(Server):
         """Files go with pytest's temporary folder."""
 
 
-def start(name: str, *, private: bool = False, environment: dict[str, str] | None = None) -> Server:
+def start(
+    name: str, *, private: bool = False, environment: dict[str, str] | None = None,
+    flags: Sequence[str] = (),
+) -> Server:  # fmt: skip
     """``mariadb`` or ``postgres``; raises :class:`UnavailableServerError`.
 
     A *private* one is never one found elsewhere, and keeps what was committed when it crashes;
-    its process finds *environment*, too.
+    its process finds *environment* and *flags*, too.
     """
     variable = f"TIDEGATE_TEST_{name.upper()}"
     if not private and (uri := os.environ.get(variable)):
         return Server(parse("shop", uri))
     begin = {"mariadb": _start_mariadb, "postgres": _start_postgres}[name]
-    server = begin(environment or {}, keeps=private)
+    server = begin(environment or {}, flags, keeps=private)
     atexit.register(server.close)
     return server
 
@@ -161,7 +164,7 @@ def or_skip(name: str, begin: Callable[[], Started]) -> Started:
 # Starting one privately ------------------------------------------------------------------------
 
 
-def _start_mariadb(environment: dict[str, str], *, keeps: bool) -> Server:
+def _start_mariadb(environment: dict[str, str], more: Sequence[str], *, keeps: bool) -> Server:
     program = process.find("mariadbd", "/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
     install = process.find("mariadb-install-db", "/usr/bin/mariadb-install-db")
     if not program or not install:
@@ -184,14 +187,14 @@ def _start_mariadb(environment: dict[str, str], *, keeps: bool) -> Server:
         "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M",
         f"--innodb-flush-log-at-trx-commit={2 if keeps else 0}", "--innodb-doublewrite=0",
         "--innodb-temp-data-file-path=ibtmp1:2M:autoextend", "--performance-schema=OFF",
-        "--character-set-server=utf8mb4",
+        "--character-set-server=utf8mb4", *more,
     ]  # fmt: skip
     return _serve(
         "mysql", lambda port: [program, *flags, f"--port={port}"], owner, folder, environment
     )
 
 
-def _start_postgres(environment: dict[str, str], *, keeps: bool) -> Server:
+def _start_postgres(environment: dict[str, str], more: Sequence[str], *, keeps: bool) -> Server:
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     program = process.find("postgres", *(f"{place}/postgres" for place in newest))
     install = process.find("initdb", *(f"{place}/initdb" for place in newest))
@@ -217,6 +220,7 @@ def _start_postgres(environment: dict[str, str], *, keeps: bool) -> Server:
     command = [program, "-D", data]
     for key, value in settings.items():
         command += ["-c", f"{key}={value}"]
+    command += more
     return _serve("postgres", lambda port: [*command, "-p", str(port)], owner, folder, environment)
 
 

@@ -36,6 +36,7 @@ class Observation:
     floor        read from here at the latest, whatever the watermark says: the clock stepped back
     memory       what the source wants to find again at the next run; plain JSON
     anew         the source has begun anew: a full read sets the watermark, though it be smaller
+    token        where order tokens are positions of a log: that of what is asked for by key now
     """
 
     high: Watermark | None
@@ -44,6 +45,7 @@ class Observation:
     floor: Watermark | None = None
     memory: Json = None
     anew: bool = False
+    token: int | None = None
 
 
 class Shared(Protocol):

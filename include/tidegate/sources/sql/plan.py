@@ -89,7 +89,7 @@ def make_plan(
     if session.endpoint.kind != "sqlite":  # where any column holds any type
         _require_comparable(name, stream, table, specs)
     order = dict.fromkeys([*stream.primary_key, stream.cursor, stream.backfill.by])
-    ordered = [column for column in order if column is not None]
+    ordered = [column for column in order if column]
     read = sorted(spec.column.name for spec in specs)
     digest = session.dialect.hashed([table.column(column) for column in read])
     source = sa.table(sa.quoted_name(table.name, quote=True), schema=_schema(table))

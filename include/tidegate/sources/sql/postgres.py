@@ -215,7 +215,7 @@ class PostgreSQL(Dialect):
             return UndecodableError(text)
         if state == "57014":
             return UnavailableError(f"{where} took too long ({state}): {text}. {SLOW}")
-        if state.startswith(_BUSY) or state == "55P03" or isinstance(error, OSError):
+        if state.startswith(_BUSY) or state in {"55P03", "55006"} or isinstance(error, OSError):
             return UnavailableError(f"{where} does not answer ({state or 'network'}): {text}")
         if state and not state.startswith(("28", "3D")):
             return _refused(where, state, text, endpoint)

@@ -1,0 +1,66 @@
+"""What a PostgreSQL server must be told before a table's log can be read, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from tidegate.sources import Finding
+
+TABLE = sa.text(
+    "SELECT current_setting('wal_level') AS level, pg_is_in_recovery() AS replica,"
+    " current_setting('max_slot_wal_keep_size') AS kept, c.relreplident AS identity,"
+    " c.relkind AS kind, p.pubname IS NOT NULL AS published, t.tablename IS NOT NULL AS part,"
+    " p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS whole, p.pubviaroot AS root,"
+    " to_jsonb(t) ->> 'rowfilter' AS filter,"
+    " (SELECT string_agg(quote_ident(a.attname), ', ') FROM pg_attribute a"
+    "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+    "  AND (a.attgenerated <> '' OR NOT coalesce((to_jsonb(t) -> 'attnames') ? a.attname::text,"
+    "  true))) AS missing"
+    " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " LEFT JOIN pg_publication p ON p.pubname = :publication"
+    " LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = n.nspname"
+    " AND t.tablename = c.relname WHERE c.oid = CAST(:table AS oid)"
+)
+
+
+def judged(found: Any, name: str, place: str, publication: str) -> Iterator[Finding]:
+    """What *found*, the row of :data:`TABLE`, says."""
+
+    def wrong(what: str, todo: str) -> Finding:
+        return Finding("error", f"{name}: {what}", "log-setting", todo)
+
+    if found.replica:
+        yield wrong("the server is a replica.", "Connect to its primary.")
+    if found.level != "logical":
+        yield wrong(
+            f"the server's wal_level is {found.level}.",
+            "It has to be: ALTER SYSTEM SET wal_level = logical; and a restart.",
+        )
+    if not found.published:
+        todo = f"Its owner makes it: CREATE PUBLICATION {publication} FOR TABLE {place};"
+        yield wrong(f"there is no publication {publication!r}.", todo)
+    elif not found.part:
+        todo = f"Its owner adds it: ALTER PUBLICATION {publication} ADD TABLE {place};"
+        yield wrong(f"the publication {publication!r} lacks the table.", todo)
+    elif not found.whole or found.filter is not None or (found.kind == "p" and not found.root):
+        yield wrong(
+            f"the publication {publication!r} leaves something out.",
+            "It has to publish insert, update, delete and truncate, without a filter, and "
+            "partitioned tables WITH (publish_via_partition_root).",
+        )
+    if found.identity != "f":
+        todo = f"Its owner says: ALTER TABLE {place} REPLICA IDENTITY FULL;"
+        yield wrong("the log has rows in part only.", todo)
+    if found.missing:
+        yield wrong(
+            f"the log lacks the columns {found.missing}.",
+            "Generated columns are not in it, nor those outside the publication's list. Read the "
+            "table with table: and a cursor, or publish them.",
+        )
+    if found.kept == "-1":
+        what = f"{name}: while the stream does not run, its slot keeps all of the server's log."
+        todo = "Set max_slot_wal_keep_size, so that the disk cannot fill up."
+        yield Finding("warning", what, "log-retention", todo)
