@@ -15,8 +15,8 @@ import ctypes
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -69,8 +69,9 @@ def send(servers: str, topic: str, messages: Iterable[Sent]) -> None:
         while True:
             try:
                 producer.produce(
-                    topic, one.value, one.key, one.partition, told, one.at, list(one.headers)
-                )
+                    topic, one.value, one.key, one.partition,
+                    on_delivery=told, timestamp=one.at, headers=list(one.headers),
+                )  # fmt: skip
                 break
             except BufferError:
                 producer.poll(0.1)

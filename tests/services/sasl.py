@@ -1,4 +1,4 @@
-"""A broker that knows nobody: it speaks as much of Kafka's protocol as it takes to refuse a login."""
+"""A broker that knows nobody: it speaks as much of the protocol as it takes to refuse a login."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Doorkeeper:
     def __init__(self) -> None:
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Door)
         self._server.daemon_threads = True
-        self.servers = "127.0.0.1:{}".format(self._server.server_address[1])
+        self.servers = f"127.0.0.1:{self._server.server_address[1]}"
         Thread(target=self._server.serve_forever, daemon=True).start()
 
 

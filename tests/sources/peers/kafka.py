@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import services
 from services import kafka
@@ -50,7 +50,7 @@ class Topic(Peer):
         return kafka.endpoint(self.servers)
 
     def stream(self, **more: Any) -> Stream:
-        given = {"topic": self.topic, "primary_key": "id", "columns": DECLARED, "timeout": "20s"}
+        given = {"topic": self.topic, "primary_key": "id", "columns": DECLARED, "timeout": "8s"}
         return KafkaStream.model_validate({**given, **more})
 
     def put(self, rows: Sequence[Row]) -> None:
