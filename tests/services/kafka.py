@@ -16,6 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +25,7 @@ from pathlib import Path
 from threading import Thread
 
 import confluent_kafka
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from services import process
@@ -126,8 +127,7 @@ class Gateway:
     def topic(self, partitions: int = 1) -> str:
         """A new one."""
         name = f"tide-{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
-        admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
-        admin.create_topics([NewTopic(name, partitions, 1)])[name].result(30)
+        self._create(name, partitions, 30)
         return name
 
     def crash(self) -> None:
@@ -142,6 +142,7 @@ class Gateway:
     def close(self) -> None:
         """End what was started."""
         for private in reversed(self._all):
+            private.crash()
             private.end()
 
     def _wait(self) -> None:
@@ -151,12 +152,15 @@ class Gateway:
         while time.monotonic() < ends:
             if gate.process.poll() is not None:
                 gate.start()
-            try:
-                socket.create_connection(self.servers.split(":"), 1).close()  # type: ignore[arg-type]
+            with suppress(KafkaException, TimeoutError):
+                self._create(f"probe-{time.time_ns()}", 1, 2)
                 return
-            except OSError:
-                time.sleep(0.2)
+            time.sleep(0.2)
         raise UnavailableServerError(f"the gateway does not answer:\n{gate.said()}")
+
+    def _create(self, topic: str, partitions: int, patience: float) -> None:
+        admin = AdminClient({"bootstrap.servers": self.servers, "log_level": 0})
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(patience)
 
 
 class _Registry(BaseHTTPRequestHandler):

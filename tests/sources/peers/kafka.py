@@ -86,6 +86,7 @@ class Kafka(Topic):
     title = "Kafka topic"
     cannot = {
         "a_forgotten_position_is_an_error": "the server of this column deletes no messages",
+        "windows_of_history_are_read": "the server of this column stamps messages when they come",
         "nothing_is_acknowledged_before_it_is_durable": "a topic is read by offset: the store "
         "keeps how far, and the brokers are told nothing",
     }
