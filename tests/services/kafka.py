@@ -64,7 +64,7 @@ def send(servers: str, topic: str, messages: Iterable[Sent]) -> None:
 
     settings = {"bootstrap.servers": servers, "log_level": 0, "linger.ms": 5, "acks": "all"}
     producer = Producer(
-        {**settings, "queue.buffering.max.messages": 200_000, "message.timeout.ms": 30_000}
+        {**settings, "queue.buffering.max.messages": 20_000, "message.timeout.ms": 300_000}
     )
     for one in messages:
         while True:

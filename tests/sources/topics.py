@@ -64,12 +64,19 @@ class Events:
     def begin(self, run_id: str, fault: str = "") -> BaseProcess:
         """Start it in a process of its own."""
         places = {
-            "TIDEGATE_HOME": str(self.folder / "home"), "TIDEGATE_STAGE": str(self.folder / "stage"),
+            "TIDEGATE_HOME": str(self.folder / "home"),
+            "TIDEGATE_STAGE": str(self.folder / "stage"),
             VARIABLE: fault,
         }  # fmt: skip
         child = _forks.Process(target=_run, args=(self, run_id, places))
         child.start()
         return child
+
+    def end(self, run_id: str) -> int | None:
+        """Start it again, and wait; returns the exit code."""
+        child = self.begin(run_id)
+        child.join(60)
+        return child.exitcode
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the store says, by SQLite's own driver."""
@@ -89,5 +96,6 @@ def _run(events: Events, run_id: str, places: dict[str, str]) -> None:
     os.environ.update(places)
     try:
         events.run(run_id)
-    except TidegateError:
+    except TidegateError as error:
+        print(error, flush=True)
         os._exit(FAILED)
