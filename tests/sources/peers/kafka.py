@@ -50,7 +50,7 @@ class Topic(Peer):
         return kafka.endpoint(self.servers)
 
     def stream(self, **more: Any) -> Stream:
-        given = {"topic": self.topic, "primary_key": "id", "columns": DECLARED, "timeout": "8s"}
+        given = {"topic": self.topic, "primary_key": "id", "columns": DECLARED, "timeout": "30s"}
         return KafkaStream.model_validate({**given, **more})
 
     def put(self, rows: Sequence[Row]) -> None:

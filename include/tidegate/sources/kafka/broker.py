@@ -152,7 +152,8 @@ class Broker:
             for said in [error, *self._said]:
                 if said.code() in _REFUSED | _WRONG:
                     raise self._ours(said)
-            if time.monotonic() > ends:
+            down = any(said.code() == KafkaError._ALL_BROKERS_DOWN for said in self._said)
+            if down or time.monotonic() > ends:
                 raise self._silence()
 
     def _offsets(
@@ -190,9 +191,9 @@ class Broker:
     def _silence(self) -> TidegateError:
         said = self._endpoint.scrub(self._said[-1].str() if self._said else "no answer")
         return UnavailableError(
-            f"{self._name}: the brokers of connection {self._endpoint.name!r} did not answer "
-            f"within {self._patience:g} s: {said}. Check that they run and that the addresses they "
-            "advertise can be reached from here."
+            f"{self._name}: the brokers of connection {self._endpoint.name!r} do not answer "
+            f"(timeout: {self._patience:g} s): {said}. Check that they run and that the addresses "
+            "they advertise can be reached from here."
         )
 
     def _ours(self, error: KafkaError) -> TidegateError:
