@@ -386,6 +386,7 @@ def test_a_consumer_killed_before_and_after_staging_loses_nothing(
         assert killed.exitcode == -9, f"{place}: {killed.exitcode}"
         assert events.end(f"run {trial}") == 0
         events.judge(sent)
+    print(f"{TRIALS} times killed")
 
 
 def test_a_broker_that_dies_while_it_is_read_loses_nothing(

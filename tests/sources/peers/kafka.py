@@ -93,7 +93,8 @@ class Kafka(Topic):
 
     def begin(self) -> str:
         self.topic = server().topic(PARTITIONS)
-        return server().servers
+        servers: str = server().servers
+        return servers
 
 
 class KafkaMock(Topic):
@@ -110,7 +111,8 @@ class KafkaMock(Topic):
         self.cluster = kafka.Cluster()
         self.topic = "orders"
         self.cluster.create(self.topic, PARTITIONS)
-        return self.cluster.servers
+        servers: str = self.cluster.servers
+        return servers
 
     def forget(self) -> None:
         self.put([Row(id, "never read") for id in range(100, 109)])
