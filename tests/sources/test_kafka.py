@@ -31,7 +31,7 @@ from tidegate.sources.kafka import access
 from tidegate.sources.kafka.broker import Broker
 from tidegate.sources.kafka.options import KafkaStream
 
-TRIALS = int(os.environ.get("TIDEGATE_KAFKA_TRIALS") or 3)
+TRIALS = int(os.environ.get("TIDEGATE_KAFKA_TRIALS") or 2)
 """How often each party is killed."""
 POINTS = (
     "pull.observed:kill", "pull.page:kill:2", "pull.read:kill", "pull.staged:kill",
