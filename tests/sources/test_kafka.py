@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,6 +39,12 @@ POINTS = (
     "clean.staged:kill", "validate.staged:kill", "load.begun:kill", "load.merged:kill",
     "load.before_commit:kill", "load.after_commit:kill",
 )  # fmt: skip
+PLACES = (
+    "pull.leased:stop",
+    "pull.observed:stop",
+    *(f"pull.page:stop:{page}" for page in (1, 3, 5)),
+)
+"""Where a run stands still while its broker dies."""
 KEYED = {"id": {"type": "int64", "path": "$key"}, "name": "string"}
 TOPIC = "orders"
 
@@ -399,9 +406,10 @@ def test_a_broker_that_dies_while_it_is_read_loses_nothing(
     for trial in range(TRIALS):
         kafka.send(cluster.servers, "two", numbered(sent, sent + 600, 2))
         sent += 600
-        child = events.begin(f"run {trial}")
-        time.sleep(dice.uniform(0, 0.8))
+        child = events.begin(f"run {trial}", dice.choice(PLACES))
+        events.until_stopped(child)
         cluster.down()
+        os.kill(child.pid or 0, signal.SIGCONT)
         child.join(60)
         cut += child.exitcode == FAILED
         assert child.exitcode in {0, FAILED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
@@ -79,6 +80,13 @@ class Events:
         child = self.begin(run_id)
         child.join(60)
         return child.exitcode
+
+    def until_stopped(self, child: BaseProcess) -> None:
+        """It has come to the point where it stands still."""
+        ends = time.monotonic() + 60
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < ends and child.exitcode is None
+            time.sleep(0.01)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the store says, by SQLite's own driver."""
