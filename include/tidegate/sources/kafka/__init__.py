@@ -1,0 +1,34 @@
+"""Topics of Kafka, and of what speaks its protocol (Redpanda, MSK, Event Hubs).
+
+Offsets live in the store, with the rows, in one transaction; the broker is told nothing.
+
+From the source inwards::
+
+    reading    the source: what a run asks for
+    positions  where a run begins and ends, and what the broker has forgotten
+    values     messages → what columns are made of
+    registry   schemas of Avro values
+    broker     one client; its driver's errors end here
+    access     a connection's fields → the client's settings
+    options    what a stream may say
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tidegate.pipeline.kinds import Kind
+from tidegate.sources.kafka.options import KafkaSettings, KafkaStream
+
+if TYPE_CHECKING:
+    from tidegate.connections import Endpoint
+    from tidegate.sources import Source
+
+
+def _open(endpoint: Endpoint, stream: KafkaStream, name: str) -> Source:
+    from tidegate.sources.kafka.reading import KafkaSource
+
+    return KafkaSource(endpoint, stream, name)
+
+
+KIND = Kind("kafka", KafkaStream, KafkaSettings, ("kafka",), _open)
