@@ -67,7 +67,7 @@ def _judged(
 
     from tidegate import tombstones
 
-    rule, log = job.stream.deleted, job.stream.log
+    rule, log = job.stream.deleted, job.stream.deletions
     if rule is None and not log:
         yield from stage.pages(increment, names)
         return

@@ -28,7 +28,7 @@ class Said(DeclaredStream):
 class Told(Said):
     """What a log told."""
 
-    log: ClassVar[bool] = True
+    deletions: ClassVar[bool] = True
 
 
 def stream(columns: dict[str, Any], cls: type[Said] = Said, **more: Any) -> Said:

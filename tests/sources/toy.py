@@ -34,7 +34,7 @@ class JournalStream(DeclaredStream):
     reads: ClassVar[str] = "journal"
     windows: ClassVar[bool] = False
     compares: ClassVar[bool] = False
-    log: ClassVar[bool] = True
+    deletions: ClassVar[bool] = True
 
     journal: str = Field(description="the file's name, in the connection's folder")
 

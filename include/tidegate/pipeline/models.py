@@ -166,13 +166,13 @@ class Stream(Settings):
     reads      the key that says what is read, and so of which kind a stream is: ``table``
     windows    whether history can be read window by window: the stream has a backfill
     compares   whether the source can be asked what it has now: the stream can be verified
-    log        whether what is read tells of deletions: its pages have the column ``_gone``
+    deletions  whether what is read tells of deletions: its pages have the column ``_gone``
     """
 
     reads: ClassVar[str] = ""
     windows: ClassVar[bool] = True
     compares: ClassVar[bool] = True
-    log: ClassVar[bool] = False
+    deletions: ClassVar[bool] = False
 
     description: str = Field("", description="for people; shown in Airflow")
     primary_key: Columns = Field(description="the column or columns that identify a row")

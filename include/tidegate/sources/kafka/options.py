@@ -38,7 +38,7 @@ class KafkaStream(KafkaSettings, DeclaredStream):
 
     reads: ClassVar[str] = "topic"
     compares: ClassVar[bool] = False
-    log: ClassVar[bool] = True
+    deletions: ClassVar[bool] = True
 
     topic: Topic = Field(description="the topic")
 

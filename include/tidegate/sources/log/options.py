@@ -33,20 +33,15 @@ class LogStream(LogSettings, Stream):
 
     reads: ClassVar[str] = "log"
     windows: ClassVar[bool] = False
-    log: ClassVar[bool] = True
+    deletions: ClassVar[bool] = True
 
-    place: Table = Field(alias="log", description="the table, as table or schema.table")
+    log: Table = Field(description="the table, as table or schema.table")
     types: dict[str, TypeName] = Field({}, description="column types that replace the catalogue's")
     slot: PostgresName | None = Field(
         None,
         description="PostgreSQL: the replication slot, of this stream alone; it is made by the "
         "first run; default: a name made of the stream's",
     )
-
-    @property
-    def what(self) -> str:
-        """What is read, in words."""
-        return f"log of {self.place}"
 
     @property
     def declared(self) -> frozenset[str]:

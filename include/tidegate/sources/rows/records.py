@@ -49,7 +49,7 @@ class Records:
         plain: Callable[[Any], Any] = lambda value: value,
     ) -> None:
         self._key = stream.primary_key
-        self._log = stream.log
+        self._log = stream.deletions
         self._spell = spell
         self._plain = plain
         zone = ZoneInfo(stream.time_zone)
