@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _STAMP = "TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
 _STAMPED = f"updated_at {_STAMP} ON UPDATE CURRENT_TIMESTAMP(6)"
-_TABLE = "CREATE TABLE {} CHARACTER SET utf8mb4"
+_TABLE = "CREATE TABLE {} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 SCHEMA = tuple(
     _TABLE.format(text)
     for text in (
