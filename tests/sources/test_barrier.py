@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidegate.sources.rows.clocks import Clock
 from tidegate.sources.sql.bounds import samples
 from tidegate.sources.sql.bounds.barrier import CAP, Barrier, Look, advance, safe_moment
-from tidegate.sources.sql.bounds.clocks import Clock
 from tidegate.sources.sql.bounds.drain import _advance, _Lists, began
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)

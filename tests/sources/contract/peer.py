@@ -51,11 +51,13 @@ class Peer(ABC):
     kind    name of the kind it is read by
     title   how the documentation calls it, like ``MariaDB``
     cannot  guarantees it does not give, and in words why: names of tests without ``test_``
+    tick    the shortest time that its instants tell apart
     """
 
     kind: ClassVar[str]
     title: ClassVar[str]
     cannot: ClassVar[Mapping[str, str]] = {}
+    tick: ClassVar[timedelta] = timedelta(microseconds=1)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

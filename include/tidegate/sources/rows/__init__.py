@@ -7,4 +7,5 @@
     cells    one column of values → Arrow
     fitting  one value, made to fit its declared type or refused with a reason
     basis    a source that does what most of them do alike
+    clocks   the clock of a server beside ours, for bounds by time
 """

@@ -10,7 +10,6 @@ can be called complete. From the question to the server outwards::
     barrier    their safe moment, from one look to the next
     starts     PostgreSQL: the oldest start of an open transaction is its safe moment
     server     one look a second for all streams of a server
-    clocks     the server's clock beside ours; what is read again when it stepped back
     stamping   whether the server itself stamps the cursor, and can see all who write the table
     samples    numbers: the largest one seen at a moment that is safe by now
     bound      all of it for one stream, and the fallback: the clock minus the lookback

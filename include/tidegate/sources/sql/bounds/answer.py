@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tidegate.model import Json
-from tidegate.sources.sql.bounds.clocks import Clock
+from tidegate.sources.rows.clocks import Clock
 
 NAMED_AFTER = 60
 """Seconds behind the clock, from which on the text names who is waited for."""

@@ -22,9 +22,9 @@ from tidegate.errors import ConfigError, RefusedError
 from tidegate.fields import duration
 from tidegate.model import Json, Watermark
 from tidegate.sources import Observation, Shared
+from tidegate.sources.rows.clocks import MARGIN, Clock
 from tidegate.sources.sql.bounds import samples, server
 from tidegate.sources.sql.bounds.answer import Refusal, Safe
-from tidegate.sources.sql.bounds.clocks import MARGIN, Clock
 from tidegate.sources.sql.bounds.samples import Sample
 from tidegate.sources.sql.bounds.stamping import stamping
 from tidegate.sources.sql.moments import to_watermark

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from tidegate.model import Json
+from tidegate.sources.rows.clocks import Clock
 from tidegate.sources.sql.bounds import replicas
 from tidegate.sources.sql.bounds.answer import Answer, Refusal, at, drained, held
 from tidegate.sources.sql.bounds.barrier import Barrier, Look, advance, safe_moment
-from tidegate.sources.sql.bounds.clocks import Clock
 from tidegate.sources.sql.session import Session
 
 _FACTS = (

@@ -11,9 +11,9 @@ from datetime import datetime
 
 from tidegate.model import Json
 from tidegate.sources import Shared
+from tidegate.sources.rows.clocks import Clock
 from tidegate.sources.sql.bounds import drain, starts
 from tidegate.sources.sql.bounds.answer import Answer, Refusal, Safe
-from tidegate.sources.sql.bounds.clocks import Clock
 from tidegate.sources.sql.session import Session
 
 OBSERVE_SECONDS = 1

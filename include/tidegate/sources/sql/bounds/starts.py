@@ -19,8 +19,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from tidegate.model import Json
+from tidegate.sources.rows.clocks import Clock
 from tidegate.sources.sql.bounds.answer import Answer, Refusal, at, drained, held
-from tidegate.sources.sql.bounds.clocks import Clock
 from tidegate.sources.sql.session import Session
 
 _FACTS = (
