@@ -135,7 +135,7 @@ class Commerce:
             now.run(goods.RESERVE, (quantity, warehouse, sku))
         day = self.today() - timedelta(days=self._between(0, 40))
         order = (
-            number, customers[0][0], self._status("new"), self._day(day), total,
+            number, customers[0][0], self._status(self.chance.choice(words.STATUSES[:3])), self._day(day), total,
             self.chance.choice(words.NOTES),
         )  # fmt: skip
         now.run(goods.ORDER, order)

@@ -7,9 +7,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,25 @@ from tidegate import path
 from tidegate.connections import Endpoint
 from tidegate.errors import UndefinedConnectionError
 from tidegate.job import Job
-from tidegate.model import Mode, Report, Request
+from tidegate.model import Mode, Request, utc_text
 from tidegate.pipeline.reader import read_all
 from tidegate.store import open_store
+from tidegate.store.store import Store
 from tidegate.verify import Result, verify
 
 CASES = Path(__file__).parents[2] / "include" / "cases"
+SETTLE_SECONDS = 40
 
 
 @dataclass
 class Case:
-    """One file of include/cases, its source, and a store in *folder*."""
+    """One file of include/cases, its *source* (as *uri* for other processes), and a store."""
 
     name: str
     source: Endpoint
     uri: str
     folder: Path
-    reports: list[Report] = field(default_factory=list)
+    rounds: int = 0
     verified: dict[str, Result] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,38 +58,57 @@ class Case:
             raise UndefinedConnectionError(f"connection {name!r} is not defined")
         return known[name]
 
-    def generator(self, module: str, *, steps: int, per_second: float) -> subprocess.Popen[bytes]:
-        """``python -m demo.<module>``, as people start it."""
-        command = [sys.executable, "-m", f"demo.{module}", self.name]
-        command += ["--steps", str(steps), "--per-second", str(per_second)]
-        connection = {f"AIRFLOW_CONN_{self.name.upper()}": self.uri, "PYTHONPATH": "include"}
-        return subprocess.Popen(command, env=os.environ | connection, stderr=subprocess.PIPE)
-
     def live(self, module: str, *, steps: int, per_second: float) -> None:
-        """Run all streams while the generator works, and once more when it has ended."""
-        self.generator(module, steps=1, per_second=1000).communicate(timeout=60)
-        with self.generator(module, steps=steps, per_second=per_second) as process:
-            try:
-                while process.poll() is None:
-                    self.run()
-            finally:
-                process.kill()
-            assert process.returncode == 0, process.stderr and process.stderr.read().decode()
+        """A past; then all streams, again and again, while the generator works; then verify."""
+        with self._generator(module, 1, 1000):
+            pass
         self.run()
+        with self._generator(module, steps, per_second) as process:
+            while process.poll() is None:
+                self.run()
+        self._settle()
+        self.verified = {name: verify(job) for name, job in self.jobs.items()}
 
     def run(self) -> None:
         """Each stream once."""
         for job in self.jobs.values():
             request = Request(job.full_name, f"run-{next(self._numbers)}", Mode.INCREMENT)
-            self.reports.append(path.run(job, request))
+            path.run(job, request)
+        self.rounds += 1
 
-    def verify(self) -> None:
-        """Compare each stream with its source, and mend."""
-        self.verified = {name: verify(job) for name, job in self.jobs.items()}
+    @contextmanager
+    def _generator(self, module: str, steps: int, per_second: float) -> Iterator[Any]:
+        """``python -m demo.<module>``, as people start it; it must end well."""
+        command = [sys.executable, "-m", f"demo.{module}", self.name]
+        command += ["--steps", str(steps), "--per-second", str(per_second)]
+        connection = {f"AIRFLOW_CONN_{self.name.upper()}": self.uri, "PYTHONPATH": "include"}
+        process = subprocess.Popen(command, env=os.environ | connection, stderr=subprocess.PIPE)
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said.decode()
 
-    def rows(self, stream: str, columns: str, where: str = "1 = 1") -> dict[str, tuple[Any, ...]]:
-        """Rows of the store by key, read with the bare driver."""
-        query = f"SELECT _key, {columns} FROM {self.name}__{stream} WHERE {where}"
+    def _settle(self) -> None:
+        """Run until every watermark has passed the last change: only below it is compared."""
+        end, deadline = utc_text(datetime.now(UTC)), time.monotonic() + SETTLE_SECONDS
+        self.run()
+        while min(self._marks()) <= end:
+            assert time.monotonic() < deadline, self._marks()
+            time.sleep(0.5)
+            self.run()
+
+    def _marks(self) -> list[str]:
+        with self.knowledge() as store:
+            marks = [store.state(job.full_name).watermark for job in self.jobs.values()]
+        return [mark.cursor for mark in marks if mark and isinstance(mark.cursor, str)]
+
+    def rows(self, stream: str, *columns: str) -> dict[str, tuple[Any, ...]]:
+        """Rows that are not deleted, by key, read with the bare driver."""
+        query = f"SELECT _key, {', '.join(columns)} FROM {self.name}__{stream} WHERE NOT _deleted"
         return {row[0]: tuple(row[1:]) for row in self.bare(query)}
 
     def held(self, stream: str) -> set[str]:
@@ -98,7 +121,37 @@ class Case:
         with closing(sqlite3.connect(str(self.store.database))) as connection:
             return connection.execute(query).fetchall()
 
-    def knowledge(self) -> Iterator[Any]:
-        """The store, opened."""
+    @contextmanager
+    def knowledge(self) -> Iterator[Store]:
+        """The store, to be asked."""
         with open_store(self.store) as store:
             yield store
+
+    def differences(
+        self,
+        stream: str,
+        wanted: Mapping[str, tuple[Any, ...] | None],
+        *columns: str,
+        read: Mapping[str, Callable[[Any], Any]] | None = None,
+    ) -> list[Any]:
+        """How the store differs from *wanted*: key → cells of *columns*; None: it is held.
+
+        A row that turned bad waits in quarantine, and its last good version stays. *read* makes
+        values of a column's texts.
+        """
+        readers = [(read or {}).get(name, _as_is) for name in columns]
+        held = self.held(stream)
+        rows = {
+            key: tuple(make(cell) for make, cell in zip(readers, cells, strict=True))
+            for key, cells in self.rows(stream, *columns).items()
+        }
+        good = {key: cells for key, cells in wanted.items() if cells is not None}
+        return [
+            *[("held", key) for key in (wanted.keys() - good.keys()) ^ held],
+            *[("extra", key) for key in rows.keys() - wanted.keys()],
+            *[(key, want, rows.get(key)) for key, want in good.items() if rows.get(key) != want],
+        ]
+
+
+def _as_is(cell: Any) -> Any:
+    return cell
