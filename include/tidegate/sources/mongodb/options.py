@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tidegate.fields import ColumnName, Duration, did_you_mean
 from tidegate.pipeline.models import Settings
-from tidegate.sources.rows.options import WHOLE, DeclaredStream
+from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
 from tidegate.types import INTEGERS, ColumnType
 
 ID = "_id"
@@ -109,10 +109,10 @@ class MongoStream(MongoSettings, DeclaredStream):
             ("cursor", self.cursor_path),
             ("backfill.by", self.path(by) if by in self.columns else ()),
         ):
-            if any("." in step or step.startswith("$") for step in path):
+            if any("." in step or step == EVERY or step.startswith(WHOLE) for step in path):
                 raise ValueError(
-                    f"{key}: MongoDB cannot sort by {'.'.join(path)!r}, for a name in it has a dot "
-                    "or begins with a dollar sign. Choose another field"
+                    f"{key}: MongoDB cannot sort by {'.'.join(path)!r}, for a name in it has a dot, "
+                    "begins with a dollar sign or is a star. Choose another field"
                 )
         if self.sort == "objectId" and self.cursor_path != (ID,):
             raise ValueError(

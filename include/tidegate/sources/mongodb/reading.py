@@ -19,7 +19,7 @@ from tidegate.sources.mongodb.documents import Documents, ids, plain, spell
 from tidegate.sources.mongodb.options import ID
 from tidegate.sources.mongodb.session import Session
 from tidegate.sources.rows.basis import Basis
-from tidegate.sources.rows.options import WHOLE
+from tidegate.sources.rows.options import EVERY, WHOLE
 from tidegate.sources.rows.page import Tokens
 from tidegate.sources.rows.records import Record, Records, reach
 from tidegate.types import Column
@@ -170,13 +170,13 @@ class MongoSource(Basis):
             yield from self._by_id(type)
 
     def _by_id(self, type: Sequence[str]) -> Iterator[Record]:
-        after = None
+        after: tuple[Any, ...] = ()
         while True:
             found = self._find(slices.by_id(type, after), [(ID, 1)], self._stream.page_rows)
             yield from found
             if len(found) < self._stream.page_rows:
                 return
-            after = self._id(found[-1].value)
+            after = (self._id(found[-1].value),)
 
     def _id(self, document: dict[str, Any]) -> Any:
         """Where the next page begins."""
@@ -227,7 +227,7 @@ class MongoSource(Basis):
         stream = self._stream
         paths = [stream.path(column.name) for column in self.columns()]
         names = {path[0] for path in [*paths, stream.cursor_path]}
-        if any(name == WHOLE or "." in name or name.startswith("$") for name in names):
+        if any(name == EVERY or "." in name or name.startswith(WHOLE) for name in names):
             return ()
         return (ID, *sorted(names - {ID}))
 

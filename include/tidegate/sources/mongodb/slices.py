@@ -86,11 +86,11 @@ class Range:
         return {"$or": some, **seen}
 
 
-def by_id(type: Sequence[str], after: Any = None) -> Query:
-    """Documents whose ``_id`` is of these types, behind the one with *after*."""
+def by_id(type: Sequence[str], after: Sequence[Any] = ()) -> Query:
+    """Documents whose ``_id`` is of these types; *after*: behind the one with this ``_id``."""
     where: Query = {"$type": list(type)}
-    if after is not None:
-        where |= {"$gte": float("-inf")} if _is_nan(after) else {"$gt": after}
+    for id in after:
+        where |= {"$gte": float("-inf")} if _is_nan(id) else {"$gt": id}
     return {ID: where}
 
 

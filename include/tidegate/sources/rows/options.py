@@ -11,6 +11,7 @@ from tidegate.model import BOOKKEEPING, GONE
 from tidegate.pipeline.models import Stream
 
 WHOLE = "$"
+EVERY = "*"
 
 
 def _path(path: Any) -> Any:
@@ -39,7 +40,8 @@ class From(Strict):
     type: TypeName = Field(description="its type")
     path: Path = Field(
         description="where in the row: names with dots between them (address.city, items.0.sku), "
-        "or a list of names; $ is the whole row; $name is what the source tells of it"
+        "or a list of names; * is every member or item (tiers.*, items.*.sku), as a list; $ is the "
+        "whole row; $name is what the source tells of it"
     )
 
 

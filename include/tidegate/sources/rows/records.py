@@ -12,7 +12,7 @@ import pyarrow as pa
 from tidegate.model import GONE, Reason
 from tidegate.sources.rows import jsontext
 from tidegate.sources.rows.fitting import Spec, Unread
-from tidegate.sources.rows.options import WHOLE, DeclaredStream
+from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
 from tidegate.sources.rows.page import Sheet, Tokens
 from tidegate.types import Column, ColumnType
 
@@ -136,12 +136,19 @@ class Records:
 
 
 def reach(value: Any, path: Sequence[str]) -> Any:
-    """What *path* leads to inside *value*: members by name, items by number; None: nothing."""
-    for step in path:
-        if isinstance(value, Mapping):
+    """What *path* leads to inside *value*: members by name, items by number; None: nothing.
+
+    ``*`` leads to every member or item: what the rest of *path* finds in each of them, in a list.
+    """
+    for place, step in enumerate(path):
+        if isinstance(value, Mapping) and (step in value or step != EVERY):
             value = value.get(step)
         elif isinstance(value, list | tuple) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
+        elif step == EVERY and isinstance(value, Mapping | list | tuple):
+            inner = value.values() if isinstance(value, Mapping) else value
+            found = (reach(each, path[place + 1 :]) for each in inner)
+            return [each for each in found if each is not None]
         else:
             return None
     return value
