@@ -71,8 +71,8 @@ class Commerce:
             for _ in range(0 if exists else count):
                 make(now)
         if not exists:
-            for table, stamp in goods.STAMPS.items():
-                now.run(goods.PAST.format(table=table, stamp=stamp))
+            for table in goods.STAMPED:
+                now.run(goods.PAST.format(table=table))
         self._end(now)
 
     def step(self) -> None:
@@ -134,8 +134,9 @@ class Commerce:
             total += quantity * price
             now.run(goods.RESERVE, (quantity, warehouse, sku))
         day = self.today() - timedelta(days=self._between(0, 40))
+        status = self.chance.choice(words.STATUSES[:3])
         order = (
-            number, customers[0][0], self._status(self.chance.choice(words.STATUSES[:3])), self._day(day), total,
+            number, customers[0][0], self._status(status), self._day(day), total,
             self.chance.choice(words.NOTES),
         )  # fmt: skip
         now.run(goods.ORDER, order)
@@ -178,9 +179,8 @@ class Commerce:
     def _new_customer(self, now: Transaction) -> None:
         self._customers += 1
         first, last = self.chance.choice(words.FIRST), self.chance.choice(words.LAST)
-        number, name = f"C-{self._customers:06d}", f"{first}  {last}"
-        if self._dirty():
-            name = self.chance.choice(("", "   ", None))
+        number = f"C-{self._customers:06d}"
+        name = self.chance.choice(("", "   ", None)) if self._dirty() else f"{first}  {last}"
         row = (
             number, name, f" {first}.{last}@Example.ORG", self.chance.choice(goods.PHONES),
             self.chance.choice(goods.COUNTRIES), self.chance.choice(("yes", "no", "Y", "0", None)),
@@ -273,8 +273,8 @@ class Commerce:
         return self.chance.random() < DIRTY_SHARE
 
     def _status(self, status: str) -> str:
-        known = (*words.SPELLINGS[status], *(("已付款",) if status == "paid" else ()))
-        return self.chance.choice(words.UNKNOWN_STATUSES if self._dirty() else known)
+        known = [*words.SPELLINGS[status], *(["已付款"] if status == "paid" else [])]
+        return self.chance.choice([*words.UNKNOWN_STATUSES] if self._dirty() else known)
 
     def _day(self, day: date) -> str:
         if self._dirty():

@@ -9,16 +9,17 @@ from typing import Any
 
 TAGS = ("music", "food", "travel", "科技", "football", "books", "art", "garden")
 PLACES = (
-    ("Zürich", 8.54, 47.37), (" Berlin", 13.4, 52.52), ("東京", 139.69, 35.68), ("Łódź", 19.46, 51.76),
-    ("Zu\u0308rich", 8.54, 47.37),
+    ("Zürich", 8.54, 47.37), (" Berlin", 13.4, 52.52), ("東京", 139.69, 35.68),
+    ("Łódź", 19.46, 51.76), ("Zu\u0308rich", 8.54, 47.37),
 )  # fmt: skip
 TEXTS = (
     None, "", "Good morning 😀", "Who knows a good book about the sea?", "家乡的味道 🍜",
-    "  so many spaces  ", "Ein Tag am See\nund noch einer", "👩‍👩‍👧‍👦 at the zoo", "It rains again.",
+    "  so many spaces  ", "Ein Tag am See\nund noch einer",
+    "👩‍👩‍👧‍👦 at the zoo", "It rains again.",
 )  # fmt: skip
 MARKS = ("", "", "", " 🌻", " ✨")
 EMAIL = "{}@Example.ORG "
-NO_FOLLOWS = {"$set": {"follows": []}}
+NO_FOLLOWS: dict[str, dict[str, list[str]]] = {"$set": {"follows": []}}
 
 
 def plain(name: str) -> str:
