@@ -250,9 +250,9 @@ class Commerce:
     def _some(
         self, now: Transaction, table: str, key: list[str], where: str, most: int = 1
     ) -> list[tuple[Any, ...]]:
-        """Random rows that no open transaction has locked; locked by *now* from here on."""
-        (last, names) = (goods.KEYS[table], ", ".join(key))
-        query = f"SELECT {names}, CONCAT_WS('/', {last}) FROM {table} WHERE {where} ORDER BY {last}"  # noqa: S608
+        """Random rows of the newest that nobody has locked; locked by *now* from here on."""
+        last, names = goods.KEYS[table], ", ".join(key)
+        query = goods.SOME.format(names=names, last=last, table=table, where=where)
         rows = [row for row in now.run(query) if not self._is_locked(row[-1])]
         found = self.chance.sample(rows, min(most, len(rows)))
         now.locked.update(row[-1] for row in found)

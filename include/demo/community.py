@@ -61,6 +61,7 @@ class Community:
         self.users, self.content = self.database["users"], self.database["content"]
         for collection in (self.users, self.content):
             collection.create_index([("updated_at", 1), ("_id", 1)])
+        self.users.create_index("email")
         known = self.content.count_documents({})
         self.chance = random.Random(f"{self.seed} {known}")
         self._names = sorted({each.split("@")[0] for each in self.users.distinct("email")})

@@ -37,7 +37,8 @@ def main(
     parser.add_argument("--per-second", type=float, default=4)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _leave)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         endpoint = from_environment(options.connection)
     except UndefinedConnectionError as error:
