@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -45,7 +48,7 @@ from tidegate.model import Mode, Report, Request, Watermark, Window
 from tidegate.pipeline.models import Source
 from tidegate.sources import Apart, open_source
 from tidegate.sources.mongodb.bound import open_write
-from tidegate.sources.mongodb.documents import OPTIONS, Documents, spell
+from tidegate.sources.mongodb.documents import OPTIONS, Documents, plain, spell
 from tidegate.sources.mongodb.options import MongoStream
 from tidegate.sources.mongodb.session import arguments
 from tidegate.sources.rows.page import Tokens
@@ -54,7 +57,7 @@ from tidegate.store import open_store
 from tidegate.verify import verify
 
 pytestmark = pytest.mark.service
-TRIALS = int(os.environ.get("TIDEGATE_MONGODB_TRIALS") or 3)
+TRIALS = int(os.environ.get("TIDEGATE_MONGODB_TRIALS") or 2)
 OLD = datetime(2026, 1, 1, tzinfo=UTC)
 COLUMNS = {"id": {"type": "string", "path": "_id"}, "at": "timestamp", "all": "$"}
 ODD: list[Any] = [
@@ -184,7 +187,7 @@ def test_ids_of_several_types_are_held_where_their_texts_would_be_equal(
     text = stream(columns={"id": {"type": "string", "path": "_id"}, "at": "timestamp"})
     found = Reading(endpoint, text).rows()
     held = sorted(row["_key"] for row in found if row["_held"])
-    assert held == ["5", id]
+    assert held == ["'5'", f"'{id}'"]
     assert all("json" in row["_held"] for row in found if row["_held"])
     free = [row["_key"] for row in found if not row["_held"]]
     assert len(free) == len(set(free)) == 4
@@ -255,7 +258,6 @@ def test_every_type_of_value_is_kept_exactly(
     }  # fmt: skip
     (row,) = Reading(endpoint, stream(columns=columns)).rows()
     wanted = json_util.dumps({"_id": 1, "at": OLD, **NASTY}, json_options=CANONICAL_JSON_OPTIONS)
-    assert json_util.loads(row["doc"], json_options=CANONICAL_JSON_OPTIONS) is not None
     assert _json(row["doc"]) == _json(wanted)
     assert (row["decimal"], row["big"], row["deep"]) == (Decimal("1.10"), 2**63 - 1, 1.0)
     assert row["before"] == NASTY["before"]
@@ -269,8 +271,6 @@ def test_every_type_of_value_is_kept_exactly(
 
 def _json(text: str) -> Any:
     """Members in their order."""
-    import json
-
     return json.loads(text, object_pairs_hook=lambda pairs: pairs)
 
 
@@ -305,7 +305,7 @@ def test_documents_that_json_cannot_tell_are_held(rule: str) -> None:
     of = stream(columns=columns)
     documents = Documents(of)
     records = [documents.record(RawBSONDocument(each, OPTIONS_RAW)) for each in (octets, good)]
-    page = Records(of, spell=spell).build(records, Tokens(1, "x"))
+    page = Records(of, spell=spell, plain=plain).build(records, Tokens(1, "x"))
     held = dict(zip(page["_key"].to_pylist(), page["_held"].to_pylist(), strict=True))
     assert held["good"] is None
     assert rule in held["k"]
@@ -379,6 +379,12 @@ class Shop:
         self._runs += 1
         return path.run(self.job(name, of), Request(f"shop.{name}", f"run-{self._runs}", mode))
 
+    def stored(self, name: str, column: str) -> dict[str, Any]:
+        """The live rows' values by key, by SQLite's own driver."""
+        with closing(sqlite3.connect(str(self.store.database))) as connection:
+            query = f"SELECT _key, {column} FROM shop__{name} WHERE NOT _deleted"
+            return dict(connection.execute(query).fetchall())
+
 
 @pytest.fixture
 def shop(endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
@@ -402,7 +408,8 @@ def test_the_sample_documents_arrive_exactly_and_their_maps_can_be_asked(
             )
         }
         there[name].insert_many(
-            RawBSONDocument(bson.encode(each, codec_options=OPTIONS)) for each in told[name].values()
+            RawBSONDocument(bson.encode(each, codec_options=OPTIONS))
+            for each in told[name].values()
         )
         meaning = MEANING[name]
         own = {"id": {"type": "string", "path": "_id"}, "doc": {"type": "json", "path": "$"}}
@@ -412,12 +419,13 @@ def test_the_sample_documents_arrive_exactly_and_their_maps_can_be_asked(
         )  # fmt: skip
         report = shop.run(name, of)
         assert (report.inserted, report.quarantined) == (len(lines), 0)
+    for name, documents in told.items():
+        found = shop.stored(name, "doc")
+        assert found.keys() == documents.keys()
+        for key, document in documents.items():
+            wanted = json_util.dumps(document, json_options=CANONICAL_JSON_OPTIONS)
+            assert _json(found[key]) == _json(wanted)
     with open_store(shop.store) as store:
-        for name, documents in told.items():
-            for key, document in documents.items():
-                row = store.record(f"shop.{name}", key).version.row  # type: ignore[union-attr]
-                wanted = json_util.dumps(document, json_options=CANONICAL_JSON_OPTIONS)
-                assert _json(row["doc"]) == _json(wanted)
         _ask(store, told)
 
 
@@ -426,14 +434,12 @@ def _ask(store: Any, told: dict[str, dict[str, dict[str, Any]]]) -> None:
     for key, customer in list(told["customers"].items())[::25]:
         found = store.entity("Customer", key)
         assert found.name == customer["name"]
-        assert found.attributes["birthdate"] == customer["birthdate"]
-        assert found.attributes["details"] == customer["tier_and_details"]
+        assert found.attributes["birthdate"] == customer["birthdate"].replace(tzinfo=UTC)
+        assert json.loads(found.attributes["details"]) == customer["tier_and_details"]
         edges = store.neighbours("Customer", key, direction="out", limit=1000).edges
         owned = {edge.to_key for edge in edges if edge.type == "OWNS"}
         assert owned == {str(number) for number in customer["accounts"]}
-        enjoyed = {
-            edge.to_key: dict(edge.qualifiers) for edge in edges if edge.type == "ENJOYS"
-        }
+        enjoyed = {edge.to_key: dict(edge.qualifiers) for edge in edges if edge.type == "ENJOYS"}
         assert enjoyed == {
             id: {"tier": one["tier"], "active": one["active"]}
             for id, one in customer["tier_and_details"].items()
@@ -444,7 +450,7 @@ def _ask(store: Any, told: dict[str, dict[str, dict[str, Any]]]) -> None:
     key, theater = next(iter(told["mflix_theaters"].items()))
     found = store.entity("Theater", key)
     assert found.attributes["city"] == theater["location"]["address"]["city"]
-    assert found.attributes["point"]["coordinates"] == theater["location"]["geo"]["coordinates"]
+    assert json.loads(found.attributes["point"]) == theater["location"]["geo"]
     there = store.neighbours("State", theater["location"]["address"]["state"], limit=2000).edges
     states = Counter(one["location"]["address"]["state"] for one in told["mflix_theaters"].values())
     assert len(there) == states[theater["location"]["address"]["state"]]
@@ -465,7 +471,7 @@ def test_writers_that_stamp_while_runs_read_lose_nothing(
 
     def write(seed: int) -> None:
         dice = random.Random(seed)
-        while not stop.is_set():
+        while not stop.wait(0.005):
             stamp: dict[str, Any] = {"$inc": {"n": 1}, "$currentDate": {"at": True}}
             if dice.random() < 0.1:
                 stamp = {"$inc": {"n": 1}, "$unset": {"at": 1}}
@@ -475,19 +481,15 @@ def test_writers_that_stamp_while_runs_read_lose_nothing(
     for writer in writers:
         writer.start()
     try:
-        for _ in range(8):
+        for _ in range(6):
             shop.run("things", of)
     finally:
         stop.set()
         for writer in writers:
             writer.join()
     shop.run("things", of)
-    with open_store(shop.store) as store:
-        found = {
-            int(key): store.record("shop.things", key).version.row["n"]  # type: ignore[union-attr]
-            for key in (str(each["_id"]) for each in things.find())
-        }
-    assert found == {each["_id"]: each["n"] for each in things.find()}
+    wanted = {str(each["_id"]): each["n"] for each in things.find()}
+    assert shop.stored("things", "n") == wanted
 
 
 def test_a_verification_mends_what_no_cursor_shows_and_finds_what_is_gone(
@@ -502,10 +504,23 @@ def test_a_verification_mends_what_no_cursor_shows_and_finds_what_is_gone(
     things.update_many({"_id": {"$in": ids[1:4]}}, {"$set": {"n": 2}})
     things.delete_one({"_id": 1})
     verified = verify(shop.job("things", of))
-    assert verified.repaired == 4
-    with open_store(shop.store) as store:
-        rows = [store.record("shop.things", key).version for key, _ in store.effective("shop.things")]
-    assert sorted(row.row["n"] for row in rows if row) == [1, 2, 2, 2]
+    assert (verified.repaired, verified.tombstoned) == (3, 1)
+    assert sorted(shop.stored("things", "n").values()) == [1, 2, 2, 2]
+
+
+def test_a_stream_by_object_ids_is_verified_too(
+    shop: Shop, there: Database[dict[str, Any]]
+) -> None:
+    things = there["things"]
+    ids = things.insert_many([{"n": 1} for _ in range(5)]).inserted_ids
+    columns = {"id": {"type": "string", "path": "_id"}, "n": "int64"}
+    of = stream(columns=columns, cursor="_id")
+    shop.run("things", of)
+    things.update_one({"_id": ids[0]}, {"$set": {"n": 2}})
+    things.delete_one({"_id": ids[1]})
+    verify(shop.job("things", of))
+    found = shop.stored("things", "n")
+    assert found == {str(each["_id"]): each["n"] for each in things.find()}
 
 
 @pytest.mark.parametrize("type", ["string", "int64", "json", "numeric"])
@@ -584,7 +599,7 @@ def test_a_write_that_is_open_holds_the_bound(
     endpoint: Endpoint, there: Database[dict[str, Any]]
 ) -> None:
     """One update of many documents, seen while it runs."""
-    there["things"].insert_many([{"_id": n, "at": OLD} for n in range(60_000)])
+    there["things"].insert_many([{"_id": n, "at": OLD} for n in range(6_000)])
     update = [{"$set": {"at": "$$NOW", "x": {"$range": [0, 200]}}}]
     writer = threading.Thread(target=there["things"].update_many, args=({}, update))
     writer.start()
@@ -616,7 +631,7 @@ def test_a_cursor_without_an_index_is_refused_unless_it_is_allowed(
 def test_a_collection_that_is_not_there_is_no_empty_one(
     endpoint: Endpoint, there: Database[dict[str, Any]]
 ) -> None:
-    with pytest.raises(ConfigError, match="'thing' is not in the database.*Did you mean 'things'"):
+    with pytest.raises(ConfigError, match=r"'thing' is not in the database.*Did you mean 'things'"):
         Reading(endpoint, stream(collection="thing")).rows()
     with pytest.raises(ConfigError, match="names no database"):
         Reading(replace(endpoint, database=None), stream()).rows()
@@ -639,11 +654,11 @@ def test_views_are_read_where_they_keep_the_id(
 def test_a_query_that_takes_too_long_is_worth_another_try(
     endpoint: Endpoint, there: Database[dict[str, Any]]
 ) -> None:
-    there["things"].insert_many([{"_id": n, "at": OLD, "x": "x" * 100} for n in range(50_000)])
+    there["things"].insert_many([{"_id": n, "at": OLD, "x": "x"} for n in range(2_000)])
     slow = stream(collection="slow", statement_timeout="0.05s")
     join = {"$lookup": {"from": "things", "localField": "x", "foreignField": "x", "as": "y"}}
     there.create_collection("slow", viewOn="things", pipeline=[join])
-    with pytest.raises(UnavailableError, match="longer than statement_timeout, 0.05 s"):
+    with pytest.raises(UnavailableError, match=r"longer than statement_timeout, 0\.05 s"):
         Reading(endpoint, slow).rows()
 
 

@@ -113,10 +113,9 @@ def _kind(watermark: Watermark) -> tuple[str | None, type]:
 
 def _adopt(job: Job, store: Store, source: Source) -> Agreement | None:
     """Read what all rows were read with: other columns have other hashes. Returns what that is."""
-    if (low := store.state(job.full_name).watermark) and low.column not in {
-        None,
-        job.stream.cursor_column,
-    }:
+    cursor = job.stream.cursor_column
+    low = store.state(job.full_name).watermark
+    if cursor and low and low.column not in {None, cursor}:
         raise ConfigError(
             f"{job.full_name}: cursor: the watermark is one of column {low.column!r}. "
             "Run the stream with --full once."

@@ -8,8 +8,8 @@ relaxed Extended JSON: there 5 is 5, so that keys and attributes are what people
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from tidegate.sources.mongodb.options import MongoStream
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
-    tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+    datetime_conversion=DatetimeConversion.DATETIME_MS
 )
-"""Dates that Python has no words for stay numbers; UUIDs stay binary."""
+"""Dates stay numbers, for Python has no words for most of them; UUIDs stay binary."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENIENT = OPTIONS.with_options(unicode_decode_error_handler="replace")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,7 +41,9 @@ _BINARY_UUID = 4
 
 
 class Whole(dict[str, Any]):
-    """A document, and no part of one."""
+    """A document, and no part of one; *exact* is what it was before a key in it was marked."""
+
+    exact: Mapping[str, Any]
 
 
 class Documents:
@@ -67,15 +70,16 @@ class Documents:
         else:
             if self._exact and bson.encode(value, codec_options=OPTIONS) != raw.raw:
                 reasons.append(Reason("pull", "not exact", _NOT_EXACT, self._exact[0]))
-        reasons += [
-            Reason("pull", "ambiguous key", _ambiguous(found, type), name)
-            for name, path, type in self._keys
-            if not _tells(found := reach(value, path), type)
-        ]
         if self._required and (kind := self.unreached(value)):
             why = f"the cursor {self._cursor!r} is {kind} (null_cursor: quarantine)"
             reasons.append(Reason("pull", "no cursor", why, self._cursor))
-        return Record(Whole(value), reasons=tuple(reasons))
+        whole = Whole(value)
+        whole.exact = value
+        for name, path, type in self._keys:
+            if not _tells(found := reach(value, path), type):
+                reasons.append(Reason("pull", "ambiguous key", _ambiguous(found, type), name))
+                whole.update(_marked(whole, path, found))
+        return Record(whole, reasons=tuple(reasons))
 
     def cursor(self, value: Mapping[str, Any]) -> Any:
         """The cursor of a document, as BSON has it."""
@@ -96,24 +100,34 @@ _NOT_EXACT = (
 
 def spell(value: Any) -> str:
     """Extended JSON: canonical for a whole document, relaxed for a part."""
-    options = CANONICAL_JSON_OPTIONS if isinstance(value, Whole) else RELAXED_JSON_OPTIONS
-    text: str = json_util.dumps(value, json_options=options, ensure_ascii=False)
+    whole = isinstance(value, Whole)
+    options = CANONICAL_JSON_OPTIONS if whole else RELAXED_JSON_OPTIONS
+    exact = value.exact if whole else value
+    text: str = json_util.dumps(exact, json_options=options, ensure_ascii=False)
     return text
 
 
 def plain(value: Any) -> Any:
     """A value for a column that is not JSON, in words that every source uses."""
-    if isinstance(value, ObjectId):
-        return str(value)
-    if isinstance(value, Decimal128):
-        return value.to_decimal()
-    if isinstance(value, Int64):
-        return int(value)
-    if isinstance(value, DatetimeMS):
-        return Unread(f"the date {int(value)} ms from 1970", "out of range")
-    if isinstance(value, Binary):
-        return str(value.as_uuid()) if value.subtype == _BINARY_UUID else bytes(value)
-    return value
+    make = _PLAIN.get(type(value))
+    return value if make is None else make(value)
+
+
+def _moment(value: DatetimeMS) -> datetime | Unread:
+    try:
+        return _EPOCH + timedelta(milliseconds=int(value))
+    except OverflowError:
+        return Unread(f"{int(value)} ms after 1970", "out of range")
+
+
+def _octets(value: Binary) -> bytes | str:
+    return str(value.as_uuid()) if value.subtype == _BINARY_UUID else bytes(value)
+
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    ObjectId: str, Int64: int, Decimal128: Decimal128.to_decimal, DatetimeMS: _moment,
+    Binary: _octets,
+}  # fmt: skip
 
 
 def sort_of(value: Any) -> str:
@@ -122,7 +136,7 @@ def sort_of(value: Any) -> str:
         return "missing"
     if value is None:
         return "null"
-    if isinstance(value, datetime | DatetimeMS):
+    if isinstance(value, DatetimeMS):
         return "date"
     if isinstance(value, bool):
         return "bool"
@@ -171,6 +185,14 @@ def _tells(value: Any, type: str) -> bool:
     if type == "timestamp":
         return sort_of(value) == "date"
     return True
+
+
+def _marked(document: Mapping[str, Any], path: Sequence[str], found: Any) -> dict[str, Any]:
+    """*document* with a key in the place of *found* that no other document has."""
+    if not path:
+        raw = found if isinstance(found, str) else repr(found)[:200]
+        return Unread(raw, "ambiguous key")  # type: ignore[return-value]
+    return {**document, path[0]: _marked(document[path[0]], path[1:], found)}
 
 
 def _ambiguous(value: Any, type: str) -> str:

@@ -111,8 +111,8 @@ class MongoStream(MongoSettings, DeclaredStream):
         ):
             if any("." in step or step == EVERY or step.startswith(WHOLE) for step in path):
                 raise ValueError(
-                    f"{key}: MongoDB cannot sort by {'.'.join(path)!r}, for a name in it has a dot, "
-                    "begins with a dollar sign or is a star. Choose another field"
+                    f"{key}: MongoDB cannot sort by {'.'.join(path)!r}, for a name in it has a "
+                    "dot, begins with a dollar sign or is a star. Choose another field"
                 )
         if self.sort == "objectId" and self.cursor_path != (ID,):
             raise ValueError(

@@ -210,7 +210,9 @@ class MongoSource(Basis):
         for record in records:
             if kind := self._documents.unreached(record.value):
                 self._census[kind] += 1
-            elif ahead and isinstance(found := self._documents.cursor(record.value), datetime):
+            elif ahead and isinstance(
+                found := plain(self._documents.cursor(record.value)), datetime
+            ):
                 self._census["future"] += found > ahead
             yield record
 
