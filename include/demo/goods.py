@@ -39,7 +39,9 @@ KEYS = {
     "inventory": "warehouse, sku",
 }  # fmt: skip
 """What a row is chosen, and known to be locked, by."""
-SOME = "SELECT {names}, CONCAT_WS('/', {last}) FROM {table} WHERE {where} ORDER BY {last} DESC LIMIT 500"
+SOME = """
+SELECT {names}, CONCAT_WS('/', {last}) FROM {table} WHERE {where} ORDER BY {last} DESC LIMIT 500
+"""
 STAMPED = ("customers", "products", "orders", "order_items", "inventory")
 PAST = "UPDATE {table} SET updated_at = NOW(6) - INTERVAL FLOOR(60 + RAND(7) * 2500000) SECOND"
 """Spreads the rows of a new shop over the last weeks."""
