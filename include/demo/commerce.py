@@ -215,9 +215,10 @@ class Commerce:
             self._move(now, place, self._between(5, 60), "delivery")
 
     def _recount(self, now: Transaction) -> None:
-        """Somebody counts; the result is a number, or missing, or nonsense."""
+        """Somebody counts; the result is a number, or missing, or now and then nonsense."""
         for place in self._some(now, "inventory", ["warehouse", "sku"], "1 = 1"):
-            found = self.chance.choice((None, None, 0, self._between(1, 200), -7))
+            counted = self.chance.choice((None, None, 0, self._between(1, 200)))
+            found = -7 if self._dirty() else counted
             text = "UPDATE inventory SET on_hand = %s WHERE warehouse = %s AND sku = %s"
             now.run(text, (found, *place))
 

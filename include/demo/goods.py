@@ -65,7 +65,8 @@ RESERVE = (
     "UPDATE inventory SET reserved = COALESCE(reserved, 0) + %s WHERE warehouse = %s AND sku = %s"
 )
 CHANGE = (
-    "UPDATE inventory SET on_hand = COALESCE(on_hand, 0) + %s WHERE warehouse = %s AND sku = %s"
+    "UPDATE inventory SET on_hand = GREATEST(COALESCE(on_hand, 0) + %s, 0) "
+    "WHERE warehouse = %s AND sku = %s"
 )
 MOVEMENT = (
     "INSERT INTO stock_movements (warehouse, sku, delta, reason, order_no) "
