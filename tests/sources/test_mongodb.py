@@ -52,7 +52,7 @@ from tidegate.sources.mongodb.documents import OPTIONS, Documents, plain, spell
 from tidegate.sources.mongodb.options import MongoStream
 from tidegate.sources.mongodb.session import arguments
 from tidegate.sources.rows.page import Tokens
-from tidegate.sources.rows.records import Records
+from tidegate.sources.rows.records import Records, reach
 from tidegate.store import open_store
 from tidegate.verify import verify
 
@@ -178,14 +178,15 @@ def test_all_of_a_collection_is_read_whatever_its_ids_are(
     assert len(ties.rows()) == len(ids)
 
 
+@pytest.mark.parametrize("page_rows", [1, 1000])
 def test_ids_of_several_types_are_held_where_their_texts_would_be_equal(
-    endpoint: Endpoint, there: Database[dict[str, Any]]
+    endpoint: Endpoint, there: Database[dict[str, Any]], page_rows: int
 ) -> None:
     id = "5ca4bbcea2dd94ee58162a68"
     for each in (ObjectId(id), id, 5, "5", "plain", Binary(b"u" * 16, 4)):
         there["things"].insert_one({"_id": each, "at": OLD})
     text = stream(columns={"id": {"type": "string", "path": "_id"}, "at": "timestamp"})
-    found = Reading(endpoint, text).rows()
+    found = Reading(endpoint, text.model_copy(update={"page_rows": page_rows})).rows()
     held = sorted(row["_key"] for row in found if row["_held"])
     assert held == ["'5'", f"'{id}'"]
     assert all("json" in row["_held"] for row in found if row["_held"])
@@ -309,6 +310,22 @@ def test_documents_that_json_cannot_tell_are_held(rule: str) -> None:
     held = dict(zip(page["_key"].to_pylist(), page["_held"].to_pylist(), strict=True))
     assert held["good"] is None
     assert rule in held["k"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("items.*.sku", ["a", "b"]), ("tiers.*", [{"x": 1}, {"x": 2}]), ("tiers.*.x", [1, 2]),
+        ("items.*", [{"sku": "a"}, {}, {"sku": "b"}]), ("sku.*", None), ("odd.*", 7),
+        ("tiers.*.*", [[1], [2]]), ("none.*", []),
+    ],
+)  # fmt: skip
+def test_a_star_leads_to_every_member(path: str, found: Any) -> None:
+    value = {
+        "items": [{"sku": "a"}, {}, {"sku": "b"}], "tiers": {"p": {"x": 1}, "q": {"x": 2}},
+        "sku": "text", "odd": {"*": 7, "y": 8}, "none": {},
+    }  # fmt: skip
+    assert reach(value, path.split(".")) == found
 
 
 OPTIONS_RAW = bson.CodecOptions(document_class=RawBSONDocument)

@@ -88,7 +88,7 @@ def _by_number(session: Session, stream: MongoStream, name: str, clock: Clock) -
     high = None
     if found:
         documents = Documents(stream)
-        largest = documents.cursor(documents.record(found[0]).value)
+        largest = documents.cursor(documents.record(found[0]).value.exact)
         number = largest if isinstance(largest, int | float) else largest.to_decimal()
         high = Watermark(math.floor(number) - int(lookback), stream.cursor)
     return Observation(high, utc_text(clock.server), f"largest − {lookback}")

@@ -118,10 +118,11 @@ class MongoSource(Basis):
             )
             found.append(Finding("warning", what, "bound-guessed", todo))
         if first := self._first(self._every.unreached()):
-            kind = self._documents.unreached(first.value)
+            document = first.value.exact
+            kind = self._documents.unreached(document)
             what = (
                 f"{self._name}: cursor: there are documents whose {self._stream.cursor!r} is "
-                f"{kind}, like the one with _id {first.value.get(ID)!r}; every run reads them all."
+                f"{kind}, like the one with _id {document.get(ID)!r}; every run reads them all."
             )
             level: Level = "error" if self._stream.null_cursor == "fail" else "warning"
             todo = "Stamp them, or choose with null_cursor: read, quarantine or fail."
@@ -157,7 +158,7 @@ class MongoSource(Basis):
             yield from found
             if len(found) < self._stream.page_rows:
                 return
-            last = found[-1].value
+            last = found[-1].value.exact
             after = (reach(last, part.path.split(".")), self._id(last))
 
     def _all(self) -> Iterator[Record]:
@@ -176,7 +177,7 @@ class MongoSource(Basis):
             yield from found
             if len(found) < self._stream.page_rows:
                 return
-            after = (self._id(found[-1].value),)
+            after = (self._id(found[-1].value.exact),)
 
     def _id(self, document: dict[str, Any]) -> Any:
         """Where the next page begins."""
@@ -208,10 +209,10 @@ class MongoSource(Basis):
         """Count what no bound reaches, by kind, and what is of the future."""
         ahead = None if self._clock is None else self._clock + AHEAD
         for record in records:
-            if kind := self._documents.unreached(record.value):
+            if kind := self._documents.unreached(record.value.exact):
                 self._census[kind] += 1
             elif ahead and isinstance(
-                found := plain(self._documents.cursor(record.value)), datetime
+                found := plain(self._documents.cursor(record.value.exact)), datetime
             ):
                 self._census["future"] += found > ahead
             yield record
