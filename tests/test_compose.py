@@ -25,7 +25,9 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 AIRFLOW = {name: value for name, value in SERVICES.items() if name.startswith("airflow-")}
-SAMPLES = {name for name, value in SERVICES.items() if "sources" in value.get("profiles", ())}
+WRITERS = {"commerce", "community"}
+"""They write to samples, and nobody waits for them."""
+SAMPLES = {name for name, value in SERVICES.items() if value.get("profiles")} - WRITERS
 EXAMPLE = dict(
     line.split("=", 1)
     for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
@@ -71,8 +73,9 @@ def test_the_services_of_airflow_3_with_celery_are_all_there() -> None:
         "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
         "airflow-worker", "airflow-init",
     }  # fmt: skip
-    assert {"metadata-db", "store-db", "redis"} | SAMPLES == set(SERVICES) - set(AIRFLOW)
-    assert {"mariadb", "mongodb"} == SAMPLES
+    others = {"metadata-db", "store-db", "redis"} | SAMPLES | WRITERS
+    assert others == set(SERVICES) - set(AIRFLOW)
+    assert {"mariadb", "mongodb", "mysql"} == SAMPLES
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -96,7 +99,7 @@ def test_a_service_cannot_change_its_image(name: str) -> None:
     assert SERVICES[name].get("user") != "root"
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"airflow-init"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"airflow-init"} - WRITERS))
 def test_a_service_that_stays_tells_its_health(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"}
@@ -140,7 +143,7 @@ def test_a_default_in_the_example_is_the_default_of_the_file() -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_secret_is_written_down(name: str) -> None:
     for variable, value in environment(name).items():
-        if SECRET.search(variable) and variable != "MARIADB_RANDOM_ROOT_PASSWORD":
+        if SECRET.search(variable) and not variable.endswith("_RANDOM_ROOT_PASSWORD"):
             assert VARIABLE.fullmatch(value), variable
         for password in re.findall(r"://[^:/@]*:([^@]+)@", value):
             assert VARIABLE.fullmatch(password), variable
@@ -200,6 +203,36 @@ def test_the_addresses_lead_to_the_services_they_mean() -> None:
     assert settings["AIRFLOW__CELERY__BROKER_URL"] == "redis://:x1@redis:6379/0"
     server = settings["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
     assert server == "http://airflow-apiserver:8080/execution/"
+
+
+@pytest.mark.parametrize(
+    ("variable", "kind", "writer", "host"),
+    [
+        ("AIRFLOW_CONN_ECOMMERCE", "mysql", "commerce", "mysql"),
+        ("AIRFLOW_CONN_SOCIAL", "mongo", "community", "mongodb"),
+    ],
+)
+def test_a_case_is_written_where_it_is_read_and_not_known_without_a_password(
+    variable: str, kind: str, writer: str, host: str
+) -> None:
+    value = environment("airflow-worker")[variable]
+    assert value == environment(writer)[variable]
+    only = re.fullmatch(r"\$\{SAMPLE_SOURCE_PASSWORD:\+(.+)\}", value)
+    assert only
+    endpoint = parse("case", only[1].replace("${SAMPLE_SOURCE_PASSWORD:-}", "x1"))
+    assert (endpoint.kind, endpoint.host, endpoint.user, endpoint.password) == (
+        kind, host, "tidegate", "x1",
+    )  # fmt: skip
+    assert endpoint.database in {environment(host).get("MYSQL_DATABASE"), "social_media"}
+    assert "cases" in SERVICES[host]["profiles"]
+    module = SERVICES[writer]["entrypoint"][2]
+    assert (ROOT / "include" / Path(*module.split("."))).with_suffix(".py").exists()
+    (case,) = (
+        file.source for file in read_all(ROOT / "include" / "cases")
+        if file.name == SERVICES[writer]["entrypoint"][3]
+    )  # fmt: skip
+    assert case
+    assert variable == f"AIRFLOW_CONN_{case.connection.upper()}"
 
 
 def test_only_the_api_server_can_be_reached_and_only_from_this_machine() -> None:
