@@ -1,0 +1,122 @@
+"""Messages on their way from a queue into the store: kept first, acknowledged then."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import ChannelClosedByBroker
+
+from tidegate import faults
+from tidegate.errors import UnavailableError
+from tidegate.fields import seconds
+from tidegate.sources import Shared
+from tidegate.sources.rabbitmq.messages import Message
+from tidegate.sources.rabbitmq.options import RabbitStream
+from tidegate.sources.rabbitmq.redelivered import Redelivered
+from tidegate.sources.rabbitmq.session import refuses, state
+
+AT_ONCE = 1_000
+"""Messages that are delivered and not acknowledged."""
+_OCTETS = 16_000_000
+PATIENCE = 20.0
+"""Seconds to wait for other consumers to go, and for messages that do not come."""
+
+
+class Taking:
+    """Empties a queue into the arrivals of the stream *name*."""
+
+    def __init__(
+        self, connection: BlockingConnection, stream: RabbitStream, name: str, shared: Shared
+    ) -> None:
+        self._connection, self._stream, self._name, self._shared = connection, stream, name, shared
+        self._size = min(AT_ONCE, stream.messages)
+        self._batch: list[Message] = []
+        self._cancelled = False
+        self.taken = 0
+
+    def drain(self) -> int:
+        """Take until the queue is empty, or as many or as long as allowed: the last arrival.
+
+        Raises UnavailableError when somebody else reads the queue, or the broker stops giving;
+        what arrived until then stays.
+        """
+        until = monotonic() + seconds(self._stream.for_)
+        last = self._shared.arrive(self._name, [])
+        redelivered = Redelivered(self._shared, self._name, last)
+        channel, tag = self._begin()
+        more = True
+        while more:
+            more = self._collect(channel, until)
+            self.taken += len(self._batch)
+            more = more and self.taken + self._size <= self._stream.messages
+            if not more:
+                channel.basic_cancel(tag)  # what is acknowledged now brings nothing new
+            if self._batch:
+                last = self._keep(channel, redelivered)
+        return last
+
+    def _keep(self, channel: BlockingChannel, redelivered: Redelivered) -> int:
+        faults.point("rabbitmq.taken")
+        last = self._shared.arrive(self._name, redelivered.new(self._batch))
+        faults.point("rabbitmq.kept")
+        channel.basic_ack(self._batch[-1].method.delivery_tag, multiple=True)
+        faults.point("rabbitmq.acknowledged")
+        self._batch.clear()
+        return last
+
+    def _begin(self) -> tuple[BlockingChannel, str]:
+        """Become the only consumer; those that are gone may take a moment to be missed."""
+        until, alone = monotonic() + PATIENCE, True
+        while True:
+            channel = self._connection.channel()
+            channel.basic_qos(prefetch_count=self._size)
+            _, others = state(channel, self._stream.queue)
+            try:
+                if not others:
+                    return channel, self._consume(channel, exclusive=alone)
+                channel.close()
+            except ChannelClosedByBroker as error:
+                if not refuses(error, 403, "exclusive"):
+                    raise
+                alone = False  # with x-single-active-consumer the queue itself sees to it
+            if monotonic() > until:
+                raise UnavailableError(
+                    f"{self._name}: others read the queue {self._stream.queue!r}, too, and each "
+                    "message goes to one consumer only. Give this stream a queue of its own."
+                )
+            self._connection.sleep(0.2)
+
+    def _consume(self, channel: BlockingChannel, *, exclusive: bool) -> str:
+        def came(_: Any, method: Any, properties: Any, octets: bytes) -> None:
+            self._batch.append(Message(method, properties, octets))
+
+        def cancelled(_: Any) -> None:
+            self._cancelled = True
+
+        channel.add_on_cancel_callback(cancelled)
+        return str(channel.basic_consume(self._stream.queue, came, exclusive=exclusive))
+
+    def _collect(self, channel: BlockingChannel, until: float) -> bool:
+        """Fill a batch; False when it is the last: the queue is empty, or time is over."""
+        octets, quiet = 0, monotonic()
+        while len(self._batch) < self._size and octets < _OCTETS:
+            known = len(self._batch)
+            self._connection.process_data_events(0.02)
+            if len(self._batch) == known:
+                waiting, _ = state(channel, self._stream.queue)
+                self._connection.process_data_events(0)
+                if not waiting and len(self._batch) == known:
+                    return False
+            if len(self._batch) > known:
+                octets += sum(len(message.octets) for message in self._batch[known:])
+                quiet = monotonic()
+            elif monotonic() > quiet + PATIENCE or self._cancelled:
+                raise UnavailableError(
+                    f"{self._name}: the broker stopped giving messages of the queue "
+                    f"{self._stream.queue!r}: it was deleted or moved, or is out of memory."
+                )
+            if monotonic() > until:
+                return False
+        return True
