@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -85,29 +86,36 @@ def page(connection: Connection, stream: str, after: int, until: int, size: int)
     return found
 
 
-def forgettable(connection: Connection, stream: str, until: int, before: str) -> tuple[int, int]:
-    """Of the bodies that are kept: the first number, and the last ≤ *until* that is older."""
-    table = arrival_table
-    query = sa.select(sa.func.min(table.c.number), sa.func.max(table.c.number)).where(
-        table.c.stream == stream, table.c.number <= until, table.c.at < before,
-        table.c.body.is_not(None),
-    )  # fmt: skip
-    first, final = connection.execute(query).one()
-    return (first, final) if first is not None else (1, 0)
+@dataclass(frozen=True, slots=True)
+class Old:
+    """Arrivals that may be forgotten: how many, the first and the last of their numbers."""
+
+    count: int
+    first: int
+    last: int
 
 
-def strip(connection: Connection, stream: str, first: int, final: int, before: str) -> int:
-    """Forget what those numbered first … final said that came before a time; their ids stay."""
+def forgettable(connection: Connection, stream: str, until: int, before: str) -> Old:
+    """Those up to number *until* that came *before* a time and are not forgotten yet."""
+    number = arrival_table.c.number
+    query = sa.select(sa.func.count(), sa.func.min(number), sa.func.max(number)).where(
+        *_old(stream, before), number <= until
+    )
+    count, first, final = connection.execute(query).one()
+    return Old(count, first or 1, final or 0)
+
+
+def forget(connection: Connection, stream: str, first: int, final: int, before: str) -> None:
+    """Forget what those numbered first … final said that came *before* a time; their ids stay."""
+    numbered = arrival_table.c.number.between(first, final)
+    connection.execute(
+        sa.update(arrival_table).where(*_old(stream, before), numbered).values(body=None)
+    )
+
+
+def _old(stream: str, before: str) -> tuple[sa.ColumnElement[bool], ...]:
     table = arrival_table
-    statement = (
-        sa.update(table)
-        .where(
-            table.c.stream == stream, table.c.number.between(first, final), table.c.at < before,
-            table.c.body.is_not(None),
-        )
-        .values(body=None)
-    )  # fmt: skip
-    return int(connection.execute(statement).rowcount)
+    return table.c.stream == stream, table.c.at < before, table.c.body.is_not(None)
 
 
 def _arrival(row: Any) -> Arrival:
