@@ -9,7 +9,7 @@ messages never overwrite the new one's.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
 
@@ -17,10 +17,9 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import ChannelClosedByBroker
 
 from tidegate.errors import UnavailableError
-from tidegate.model import Json
 from tidegate.sources.rabbitmq.messages import Message
 from tidegate.sources.rabbitmq.session import refuses, state
-from tidegate.sources.rabbitmq.taking import AT_ONCE, PATIENCE
+from tidegate.sources.rabbitmq.taking import PATIENCE
 
 OFFSET_BITS = 38
 _CHUNK = 20_000
@@ -29,20 +28,14 @@ _CHUNK = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a read ends: the *offset* of the next message, and the *digest* of the one before."""
+    """Where a read ends: the *offset* of the next message, and the *digest* of the one before.
+
+    *epoch* counts the queues that there were by this name, one after the other.
+    """
 
     offset: int = 0
     digest: str = ""
     epoch: int = 0
-
-    @property
-    def place(self) -> int:
-        """One number, which never decreases."""
-        return self.epoch << OFFSET_BITS | self.offset
-
-    def to_json(self) -> Json:
-        """What the store keeps."""
-        return asdict(self)
 
 
 class Log:
@@ -87,9 +80,7 @@ class Log:
             return None if first.digest == before.digest else "anew"
         return None if first.offset == before.offset else "trimmed"
 
-    def read(
-        self, first: int | Literal["first"], until: int, at_once: int = AT_ONCE
-    ) -> Iterator[Message]:
+    def read(self, first: int | Literal["first"], until: int, at_once: int) -> Iterator[Message]:
         """Messages in order, from offset *first* to below *until*, where there was one before."""
         channel = self._consume(first, at_once)
         quiet = monotonic()

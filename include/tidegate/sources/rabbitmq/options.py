@@ -20,6 +20,11 @@ class RabbitSettings(Settings):
     for_: Duration = Field(
         "30s", alias="for", description="how long one run goes on taking while more keep coming"
     )
+    prefetch: int = Field(
+        1_000, ge=1, le=65_535,
+        description="messages that the broker gives before one is acknowledged; they are kept in "
+        "one transaction",
+    )  # fmt: skip
     max_bytes: int = Field(
         16_000_000, ge=1, description="a larger message is not read but held, in quarantine"
     )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import pyarrow as pa
 
@@ -41,6 +43,7 @@ class RabbitSource(Basis):
         self._records = Records(stream)
         self._shared: Shared | None = None
         self._high = Watermark(0, _ARRIVAL)
+        self._epoch = 0
         self._lost: str | None = None
 
     def columns(self) -> list[Column]:
@@ -67,8 +70,8 @@ class RabbitSource(Basis):
 
     def observe(self, shared: Shared, memory: Json = None) -> Observation:
         """Empty the queue into the arrivals; or see where a stream queue ends."""
-        kept = (memory or {}).get("log")
-        before = Position(**kept) if kept else Position()
+        memory = memory or {}
+        before = Position(**memory.get("log", {"epoch": memory.get("queue", 0)}))
         self._shared = shared
         queue = self._stream.queue
         with connected(self._endpoint, self._name, queue) as connection:
@@ -76,15 +79,16 @@ class RabbitSource(Basis):
             log = Log(connection, queue)
             end = log.end(known=before.offset > 0)
             if end is None:
+                self._epoch = before.epoch + ("log" in memory)
                 taking = Taking(connection, self._stream, self._name, shared)
                 self._high = Watermark(taking.drain(), _ARRIVAL)
-                bound, memory = f"{taking.taken:,} messages taken", {}
+                bound, memory = f"{taking.taken:,} messages taken", {"queue": self._epoch}
             else:
                 self._lost = log.lost(before, end)
-                epoch = before.epoch + (self._lost == "anew")
-                end = Position(end.offset, end.digest, epoch)
-                self._high = Watermark(end.place, _OFFSET)
-                bound, memory = f"offset {end.offset:,}", {"log": end.to_json()}
+                self._epoch = before.epoch + (self._lost == "anew" or "queue" in memory)
+                self._high = Watermark(self._epoch << OFFSET_BITS | end.offset, _OFFSET)
+                end = replace(end, epoch=self._epoch)
+                bound, memory = f"offset {end.offset:,}", {"log": asdict(end)}
         return Observation(self._high, utc_text(datetime.now(UTC)), bound, memory=memory)
 
     def came(self, low: Watermark) -> tuple[str, ...]:
@@ -131,7 +135,8 @@ class RabbitSource(Basis):
             if one.body is None:
                 forgotten += 1
                 continue
-            rows = messages.records(one.body, one.number, self._stream, arrived=one.at)
+            place = self._epoch << OFFSET_BITS | one.number
+            rows = messages.records(one.body, place, self._stream, arrived=one.at)
             yield messages.size(one.body), list(rows)
         if forgotten:
             self._census["forgotten"] += forgotten
@@ -141,17 +146,16 @@ class RabbitSource(Basis):
             )  # fmt: skip
 
     def _logged(self, after: int | None, until: int) -> Iterator[tuple[int, list[Record]]]:
-        epoch = until >> OFFSET_BITS
-        first, last = (
-            None if place is None else place & (1 << OFFSET_BITS) - 1 for place in (after, until)
-        )
+        below = (1 << OFFSET_BITS) - 1
+        first: int | Literal["first"] = "first" if after is None else after & below
+        last = until & below
         if not last or first == last:
             return
         with connected(self._endpoint, self._name, self._stream.queue) as connection:
             log = Log(connection, self._stream.queue)
-            for message in log.read("first" if first is None else first, last):
+            for message in log.read(first, last, self._stream.prefetch):
                 offset = message.offset or 0
-                place = epoch << OFFSET_BITS | offset
+                place = self._epoch << OFFSET_BITS | offset
                 rows = messages.records(message.envelope, place, self._stream, offset=offset)
                 yield len(message.octets), list(rows)
 

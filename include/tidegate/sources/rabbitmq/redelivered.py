@@ -11,8 +11,10 @@ again. What the broker tells is this:
   here, if any of these were not acknowledged for good, and go on with those that never arrived.
 
 Hence the longest beginning of the marked messages with which the arrivals end did arrive, and the
-rest is new. Should some new messages say, in the same order, just what the last arrivals said, they
-are taken for those; each row then is what it would be had they been loaded again.
+rest is new. Should new messages, delivered once and not kept, say just what the last arrivals said,
+they are taken for those: s, s leaves each row as s does. Should a broker that died have lost more
+acknowledgements than one batch has, the messages arrive again, in their order, which leaves each
+row as it was, too.
 
 This needs the order of the queue: one consumer, which a queue is asked for exclusively, and no
 priorities. Elsewhere messages should have ids.
@@ -20,7 +22,6 @@ priorities. Elsewhere messages should have ids.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -28,8 +29,8 @@ from tidegate.model import Json
 from tidegate.sources import Shared
 from tidegate.sources.rabbitmq.messages import Message
 
-LOOK_BACK = 20_000
-"""Arrivals whose acknowledgement may have been lost: more than a broker leaves unwritten."""
+_LOOK_BACK = 10_000
+"""Arrivals with ids that may stand between those without."""
 _NAMED = "#"
 
 
@@ -39,37 +40,30 @@ class Redelivered:
     def __init__(self, shared: Shared, stream: str, last: int) -> None:
         self._shared, self._stream, self._last = shared, stream, last
         self._connection = uuid4().hex[:16]
-        self._expected: deque[str] | None = None
+        self._compared = False
 
     def new(self, messages: Sequence[Message]) -> list[tuple[str, Json]]:
         """Id and body of those that did not arrive before, as far as ids need not tell."""
-        found = []
         marked = [m.digest for m in messages if m.method.redelivered and not m.id]
-        if marked and self._expected is None:
-            self._expected = self._aligned(marked)
+        arrived = self._arrived(marked) if marked and not self._compared else 0
+        found = []
         for message in messages:
-            digest = message.digest
             if message.id:
-                found.append((f"{_NAMED}{message.id}.{digest}", message.envelope))
-            elif not (message.method.redelivered and self._arrived(digest)):
-                id = f"{digest}.{self._connection}.{message.method.delivery_tag}"
+                found.append((f"{_NAMED}{message.id}.{message.digest}", message.envelope))
+            elif message.method.redelivered and arrived:
+                arrived -= 1
+            else:
+                id = f"{message.digest}.{self._connection}.{message.method.delivery_tag}"
                 found.append((id, message.envelope))
         return found
 
-    def _arrived(self, digest: str) -> bool:
-        if self._expected and self._expected[0] == digest:
-            self._expected.popleft()
-            return True
-        self._expected = deque()
-        return False
-
-    def _aligned(self, marked: list[str]) -> deque[str]:
-        """The end of the arrivals with which *marked* begins, as much as there is of both."""
-        after = max(0, self._last - LOOK_BACK)
+    def _arrived(self, marked: list[str]) -> int:
+        """How many of *marked*, which come first, are the last arrivals."""
+        self._compared = True
+        after = max(0, self._last - _LOOK_BACK - len(marked))
         kept = self._shared.arrivals(self._stream, after, self._last)
         before = [one.id.split(".")[0] for one in kept if not one.id.startswith(_NAMED)]
-        for place in range(len(before)):
-            tail = before[place : place + len(marked)]
-            if before[place] == marked[0] and tail == marked[: len(tail)]:
-                return deque(before[place:])
-        return deque()
+        for count in range(min(len(marked), len(before)), 0, -1):
+            if before[-count:] == marked[:count]:
+                return count
+        return 0

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import (
     AMQPError,
     AuthenticationError,
@@ -36,7 +37,7 @@ def connected(endpoint: Endpoint, name: str, queue: str) -> Iterator[BlockingCon
     parameters = _parameters(endpoint)
     try:
         connection = BlockingConnection(parameters)
-    except (AMQPError, OSError) as error:
+    except (AMQPError, AMQPConnectorException, OSError) as error:
         raise _translated(error, where, endpoint) from None
     try:
         yield connection

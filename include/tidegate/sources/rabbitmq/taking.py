@@ -17,8 +17,6 @@ from tidegate.sources.rabbitmq.options import RabbitStream
 from tidegate.sources.rabbitmq.redelivered import Redelivered
 from tidegate.sources.rabbitmq.session import refuses, state
 
-AT_ONCE = 1_000
-"""Messages that are delivered and not acknowledged."""
 _OCTETS = 16_000_000
 PATIENCE = 20.0
 """Seconds to wait for other consumers to go, and for messages that do not come."""
@@ -31,8 +29,8 @@ class Taking:
         self, connection: BlockingConnection, stream: RabbitStream, name: str, shared: Shared
     ) -> None:
         self._connection, self._stream, self._name, self._shared = connection, stream, name, shared
-        self._size = min(AT_ONCE, stream.messages)
-        self._batch: list[Message] = []
+        self._size = min(stream.prefetch, stream.messages)
+        self._came: list[Message] = []
         self._cancelled = False
         self.taken = 0
 
@@ -48,23 +46,30 @@ class Taking:
         channel, tag = self._begin()
         more = True
         while more:
-            more = self._collect(channel, until)
-            self.taken += len(self._batch)
+            more = self._collect(channel)
+            batch = self._cut()
+            self.taken += len(batch)
+            more = more or bool(self._came)
             more = more and self.taken + self._size <= self._stream.messages
+            more = more and monotonic() < until
             if not more:
                 channel.basic_cancel(tag)  # what is acknowledged now brings nothing new
-            if self._batch:
-                last = self._keep(channel, redelivered)
+            if batch:
+                faults.point("rabbitmq.taken")
+                last = self._shared.arrive(self._name, redelivered.new(batch))
+                faults.point("rabbitmq.kept")
+                channel.basic_ack(batch[-1].method.delivery_tag, multiple=True)
+                faults.point("rabbitmq.acknowledged")
         return last
 
-    def _keep(self, channel: BlockingChannel, redelivered: Redelivered) -> int:
-        faults.point("rabbitmq.taken")
-        last = self._shared.arrive(self._name, redelivered.new(self._batch))
-        faults.point("rabbitmq.kept")
-        channel.basic_ack(self._batch[-1].method.delivery_tag, multiple=True)
-        faults.point("rabbitmq.acknowledged")
-        self._batch.clear()
-        return last
+    def _cut(self) -> list[Message]:
+        """A batch off what was delivered: the same one if the same is delivered once more."""
+        octets = count = 0
+        while count < min(len(self._came), self._size) and octets < _OCTETS:
+            octets += len(self._came[count].octets)
+            count += 1
+        batch, self._came = self._came[:count], self._came[count:]
+        return batch
 
     def _begin(self) -> tuple[BlockingChannel, str]:
         """Become the only consumer; those that are gone may take a moment to be missed."""
@@ -90,7 +95,7 @@ class Taking:
 
     def _consume(self, channel: BlockingChannel, *, exclusive: bool) -> str:
         def came(_: Any, method: Any, properties: Any, octets: bytes) -> None:
-            self._batch.append(Message(method, properties, octets))
+            self._came.append(Message(method, properties, octets))
 
         def cancelled(_: Any) -> None:
             self._cancelled = True
@@ -98,25 +103,25 @@ class Taking:
         channel.add_on_cancel_callback(cancelled)
         return str(channel.basic_consume(self._stream.queue, came, exclusive=exclusive))
 
-    def _collect(self, channel: BlockingChannel, until: float) -> bool:
-        """Fill a batch; False when it is the last: the queue is empty, or time is over."""
-        octets, quiet = 0, monotonic()
-        while len(self._batch) < self._size and octets < _OCTETS:
-            known = len(self._batch)
+    def _collect(self, channel: BlockingChannel) -> bool:
+        """Wait for a batch; False when the queue is empty and all of it is here."""
+        quiet = monotonic()
+        while len(self._came) < self._size and self._octets() < _OCTETS:
+            known = len(self._came)
             self._connection.process_data_events(0.02)
-            if len(self._batch) == known:
+            if len(self._came) == known:
                 waiting, _ = state(channel, self._stream.queue)
                 self._connection.process_data_events(0)
-                if not waiting and len(self._batch) == known:
+                if not waiting and len(self._came) == known:
                     return False
-            if len(self._batch) > known:
-                octets += sum(len(message.octets) for message in self._batch[known:])
+            if len(self._came) > known:
                 quiet = monotonic()
             elif monotonic() > quiet + PATIENCE or self._cancelled:
                 raise UnavailableError(
                     f"{self._name}: the broker stopped giving messages of the queue "
                     f"{self._stream.queue!r}: it was deleted or moved, or is out of memory."
                 )
-            if monotonic() > until:
-                return False
         return True
+
+    def _octets(self) -> int:
+        return sum(len(message.octets) for message in self._came)
