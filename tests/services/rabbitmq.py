@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import subprocess
 import time
@@ -18,6 +19,7 @@ from services.process import START_SECONDS, Private, UnavailableServerError
 from tidegate.connections import Endpoint, parse
 
 VARIABLE = "TIDEGATE_TEST_RABBITMQ"
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # it tells of every refused connection
 PROGRAMS = "/usr/lib/rabbitmq/bin"
 _CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
