@@ -23,7 +23,7 @@ from store.deliveries import Delivery
 from tidegate.model import Arrival, Json, Watermark
 from tidegate.pipeline.models import Keep
 from tidegate.sources import Apart, Shared
-from tidegate.store import arrivals, open_store, retention, tables
+from tidegate.store import arrivals, ledger, open_store, retention, tables
 from tidegate.store.store import Store
 
 NAME = "shop.things"
@@ -232,7 +232,7 @@ WEEK = Keep.model_validate({"arrivals": "7d"})
 
 def loaded(store: Store, number: int) -> None:
     """A load has passed *number*."""
-    text = retention.ledger.watermark_text(Watermark(number, "arrival"))
+    text = ledger.watermark_text(Watermark(number, "arrival"))
     services.Server(store.endpoint).execute(
         store.endpoint, f"UPDATE tidegate_stream SET watermark = '{text}' WHERE name = '{NAME}'"
     )

@@ -104,7 +104,7 @@ class Log:
 
     def _consume(self, offset: int | str, at_once: int) -> BlockingChannel:
         def came(_: Any, method: Any, properties: Any, octets: bytes) -> None:
-            self._came.append(Message(method, properties, octets))
+            self._came.append(Message.of(method, properties, octets))
 
         self._came = []
         channel = self._connection.channel()

@@ -23,11 +23,23 @@ ROW_BITS = 18
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker delivered."""
+    """What the broker delivered; *digest* is of what stays the same when it does so once more."""
 
     method: Basic.Deliver
     properties: BasicProperties
     octets: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, method: Basic.Deliver, properties: BasicProperties, octets: bytes) -> Message:
+        """With its digest."""
+        route = f"{method.exchange}\0{method.routing_key}\0".encode()
+        return cls(method, properties, octets, sha256(route + octets).hexdigest()[:32])
+
+    @property
+    def marked(self) -> bool:
+        """Whether it may have been delivered before."""
+        return bool(self.method.redelivered)
 
     @property
     def id(self) -> str | None:
@@ -39,12 +51,6 @@ class Message:
         """Its place in a stream queue; None in others."""
         found = (self.properties.headers or {}).get("x-stream-offset")
         return None if found is None else int(found)
-
-    @property
-    def digest(self) -> str:
-        """Of what stays the same when it is delivered once more."""
-        route = f"{self.method.exchange}\0{self.method.routing_key}\0".encode()
-        return sha256(route + self.octets).hexdigest()[:32]
 
     @property
     def envelope(self) -> dict[str, Json]:

@@ -12,9 +12,8 @@ again. What the broker tells is this:
 
 Hence the longest beginning of the marked messages with which the arrivals end did arrive, and the
 rest is new. Should new messages, delivered once and not kept, say just what the last arrivals said,
-they are taken for those: s, s leaves each row as s does. Should a broker that died have lost more
-acknowledgements than one batch has, the messages arrive again, in their order, which leaves each
-row as it was, too.
+they are taken for those: s, s leaves each row as s does. A broker that dies may forget many
+acknowledgements that it was given, so all that is marked is compared.
 
 This needs the order of the queue: one consumer, which a queue is asked for exclusively, and no
 priorities. Elsewhere messages should have ids.
@@ -29,8 +28,8 @@ from tidegate.model import Json
 from tidegate.sources import Shared
 from tidegate.sources.rabbitmq.messages import Message
 
-_LOOK_BACK = 10_000
-"""Arrivals with ids that may stand between those without."""
+LOOK_BACK = 40_000
+"""Messages that are compared: more than a broker leaves unwritten of what it was told."""
 _NAMED = "#"
 
 
@@ -40,30 +39,38 @@ class Redelivered:
     def __init__(self, shared: Shared, stream: str, last: int) -> None:
         self._shared, self._stream, self._last = shared, stream, last
         self._connection = uuid4().hex[:16]
-        self._compared = False
+        self._arrived = 0
+
+    def compare(self, messages: Sequence[Message]) -> None:
+        """Find out how many of the first *messages* are the last arrivals."""
+        marked = [message.digest for message in messages if message.marked and not message.id]
+        if not marked:
+            return
+        kept = self._shared.arrivals(self._stream, max(0, self._last - LOOK_BACK), self._last)
+        before = [one.id.split(".")[0] for one in kept if not one.id.startswith(_NAMED)]
+        self._arrived = _overlap(before, marked)
 
     def new(self, messages: Sequence[Message]) -> list[tuple[str, Json]]:
         """Id and body of those that did not arrive before, as far as ids need not tell."""
-        marked = [m.digest for m in messages if m.method.redelivered and not m.id]
-        arrived = self._arrived(marked) if marked and not self._compared else 0
         found = []
         for message in messages:
             if message.id:
                 found.append((f"{_NAMED}{message.id}.{message.digest}", message.envelope))
-            elif message.method.redelivered and arrived:
-                arrived -= 1
+            elif message.marked and self._arrived:
+                self._arrived -= 1
             else:
                 id = f"{message.digest}.{self._connection}.{message.method.delivery_tag}"
                 found.append((id, message.envelope))
         return found
 
-    def _arrived(self, marked: list[str]) -> int:
-        """How many of *marked*, which come first, are the last arrivals."""
-        self._compared = True
-        after = max(0, self._last - _LOOK_BACK - len(marked))
-        kept = self._shared.arrivals(self._stream, after, self._last)
-        before = [one.id.split(".")[0] for one in kept if not one.id.startswith(_NAMED)]
-        for count in range(min(len(marked), len(before)), 0, -1):
-            if before[-count:] == marked[:count]:
-                return count
-        return 0
+
+def _overlap(before: list[str], after: list[str]) -> int:
+    """Length of the longest end of *before* with which *after* begins (Knuth, Morris, Pratt)."""
+    text = [*after, "", *before]
+    known = [0]
+    for word in text[1:]:
+        length = known[-1]
+        while length and word != text[length]:
+            length = known[length - 1]
+        known.append(length + (word == text[length]))
+    return known[-1] if before else 0
