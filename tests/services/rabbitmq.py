@@ -63,8 +63,11 @@ class Broker:
         """Start it again on the same data and the same port, and wait until it answers."""
         if self._private is None:
             raise UnavailableServerError("only a server that was started here may be started")
-        self._private.start()
-        _await(self, self._private)
+        for _ in range(10):  # the port may be somebody's for a moment
+            self._private.start()
+            if _answers(self, self._private):
+                return
+        raise UnavailableServerError(f"it does not come back:\n{self._private.said()}")
 
     def close(self) -> None:
         """Stop what was started here."""
@@ -128,11 +131,14 @@ def _start() -> Broker:
     broker = Broker(
         Endpoint("shop", "amqp", "127.0.0.1", port, USER, PASSWORD, "/"), server, mapping
     )
-    _await(broker, server)
+    if not _answers(broker, server):
+        reason = server.said()
+        broker.close()
+        raise UnavailableServerError(f"the private RabbitMQ server does not answer:\n{reason}")
     return broker
 
 
-def _await(broker: Broker, server: Private) -> None:
+def _answers(broker: Broker, server: Private) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while server.process.poll() is None and time.monotonic() < deadline:
         try:
@@ -140,7 +146,5 @@ def _await(broker: Broker, server: Private) -> None:
         except (AMQPError, OSError):
             time.sleep(0.1)
         else:
-            return
-    reason = server.said()
-    server.end()
-    raise UnavailableServerError(f"the private RabbitMQ server does not answer:\n{reason}")
+            return True
+    return False
