@@ -65,13 +65,13 @@ def shell(
 def test_streams_keep_what_their_own_block_or_the_defaults_say(shell: Shell) -> None:
     found = policies(read_all(shell.pipelines))
     assert {name: tuple(keep.model_dump().values()) for name, keep in found.items()} == {
-        "shop.orders": ("0s", "0s"),
-        "shop.lines": (None, "30d"),
+        "shop.orders": ("0s", "0s", None),
+        "shop.lines": (None, "30d", None),
     }
     found = policies(read_all(shell.pipelines), days=7)
     assert {name: tuple(keep.model_dump().values()) for name, keep in found.items()} == {
-        "shop.orders": ("7d", "7d"),
-        "shop.lines": (None, "7d"),
+        "shop.orders": ("7d", "7d", None),
+        "shop.lines": (None, "7d", None),
     }
 
 
@@ -87,8 +87,14 @@ def test_keep_says_how_much_it_moved(shell: Shell) -> None:
     assert len(list(shell.archive.rglob("*.parquet"))) == 2
     code, out, _ = shell("keep")
     assert code == 0
-    assert out.splitlines()[0].split() == ["stream", "history", "quarantine", "waits_for"]
-    assert out.splitlines()[1].split() == ["shop.orders", "0", "0"]
+    assert out.splitlines()[0].split() == [
+        "stream",
+        "history",
+        "quarantine",
+        "arrivals",
+        "waits_for",
+    ]
+    assert out.splitlines()[1].split() == ["shop.orders", "0", "0", "0"]
 
 
 def test_another_age_may_be_given_this_once(shell: Shell) -> None:

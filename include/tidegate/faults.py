@@ -12,9 +12,10 @@ import signal
 
 VARIABLE = "TIDEGATE_FAULT"
 POINTS = (
-    "pull.leased", "pull.observed", "pull.page", "pull.read", "pull.staged", "clean.staged",
-    "validate.staged", "load.copied", "load.begun", "load.merged", "load.before_commit",
-    "load.after_commit", "verify.chunk", "verify.before_repair",
+    "pull.leased", "rabbitmq.taken", "rabbitmq.kept", "rabbitmq.acknowledged", "pull.observed",
+    "pull.page", "pull.read", "pull.staged", "clean.staged", "validate.staged", "load.copied",
+    "load.begun", "load.merged", "load.before_commit", "load.after_commit", "verify.chunk",
+    "verify.before_repair",
 )  # fmt: skip
 """Every name there is, in the order of a run."""
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}

@@ -68,7 +68,7 @@ def _keep(options: Any) -> int:
     if options.json:
         print(json.dumps(moved, ensure_ascii=False))
     else:
-        table(["stream", "history", "quarantine", "waits_for"], moved)
+        table(["stream", "history", "quarantine", "arrivals", "waits_for"], moved)
     return DONE
 
 

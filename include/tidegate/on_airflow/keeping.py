@@ -22,7 +22,8 @@ _DOC = """\
 Moves superseded versions and settled rows of the quarantine that are older than the stream's
 `keep:` block says into Parquet files below `TIDEGATE_ARCHIVE`, and out of the store. Streams
 without such a block keep everything; a row that is still held stays. History is trimmed no further
-than the slowest subscriber of the change feed has read.
+than the slowest subscriber of the change feed has read. What messages said that arrived and were
+loaded is forgotten; their rows stay.
 
 Questions about a time before what was trimmed are refused from then on. Trigger it by hand with
 *days* to use another age this once, or with *dry run* to see in the log how much would go.

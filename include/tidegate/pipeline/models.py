@@ -88,13 +88,22 @@ class Expectation(Strict):
 
 
 class Keep(Strict):
-    """How long the store keeps what is over; then it goes to Parquet files. Default: for good."""
+    """How long the store keeps what is over. Default: for good.
+
+    Versions and quarantined rows then go to Parquet files; what arrivals said is forgotten.
+    """
 
     history: Duration | None = Field(
         None, description="superseded versions, after they were superseded", examples=["90d"]
     )
     quarantine: Duration | None = Field(
         None, description="rows that were in quarantine, after they were held", examples=["30d"]
+    )
+    arrivals: Duration | None = Field(
+        None,
+        description="what messages said, after they came and were loaded; their ids stay, so that "
+        "none comes twice",
+        examples=["7d"],
     )
 
 
@@ -148,7 +157,7 @@ class Settings(Strict):
     trust: int = Field(
         50, ge=0, le=100, description="where streams contradict each other, the larger one wins"
     )
-    keep: Keep = Field(Keep(), description="how long the store keeps history and quarantine")
+    keep: Keep = Field(Keep(), description="how long the store keeps what is over")
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="rows in memory at once")
     owner: str = Field("tidegate", min_length=1, max_length=500, description="shown in Airflow")
     tags: tuple[Tag, ...] = Field((), description="shown in Airflow")

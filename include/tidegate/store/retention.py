@@ -6,6 +6,7 @@ the world by then: so every question about a commit from the *horizon* on, and a
 that commit's on, is answered as before. Older questions are refused (TrimmedError).
 *Quarantine*: rows held long enough ago that are settled: mended, gone or replayed. One still held
 stays, for the store has nothing else of it; but without a key it is never settled, and leaves.
+*Arrivals*: what they said is forgotten, in no file, once it is loaded: their rows are in the store.
 
 A part is at most some 10,000s of rows, moved in one commit: choose under the head lock, write the
 files, read them back, delete, raise the horizon, note it in the ledger. The files are called by how
@@ -35,7 +36,7 @@ from tidegate import settings, stage
 from tidegate.errors import MismatchError
 from tidegate.fields import duration
 from tidegate.pipeline.models import Keep
-from tidegate.store import ledger
+from tidegate.store import arrivals, ledger
 from tidegate.store.reading import asof
 from tidegate.store.record import frames
 from tidegate.store.record.effective import NAMELESS
@@ -53,12 +54,14 @@ PART_ROWS = 50_000
 class Moved:
     """How much of *stream* left the store, or would: *history* versions, *quarantine* rows.
 
+    Of *arrivals* it is what they said that is forgotten.
     *waits_for* is the subscription that keeps history from going further, if one does.
     """
 
     stream: str
     history: int = 0
     quarantine: int = 0
+    arrivals: int = 0
     waits_for: str | None = None
 
 
@@ -74,12 +77,14 @@ class _Limits:
 
 def count(connection: Connection, stream: str, keep: Keep, now: datetime | None = None) -> Moved:
     """What :func:`move` would move."""
-    limits = _limits(connection, keep, now or datetime.now(UTC))
+    now = now or datetime.now(UTC)
+    limits = _limits(connection, keep, now)
     script = _script(connection, stream, limits)
     return Moved(
         stream,
         script.number(_COUNT_VERSIONS) if _has_history(connection, stream, limits) else 0,
         script.number(_COUNT_ROWS, _nameless(connection)),
+        arrivals.forgettable(connection, stream, *_loaded(connection, stream, keep, now)).count,
         limits.waits_for,
     )
 
@@ -89,16 +94,39 @@ def move(engine: Engine, stream: str, keep: Keep, now: datetime | None = None) -
 
     Raises MismatchError when a file does not hold what was written; then nothing of its part moved.
     """
-    moved = Moved(stream)
+    now = now or datetime.now(UTC)
+    moved = Moved(stream, arrivals=_forget_arrivals(engine, stream, keep, now))
     while True:
         with engine.connect() as connection, connection.begin() as transaction:
-            part = _move_part(connection, stream, keep, now or datetime.now(UTC))
+            part = _move_part(connection, stream, keep, now)
             if not part.history + part.quarantine:
                 transaction.rollback()
                 return replace(moved, waits_for=part.waits_for)
-        moved = Moved(
-            stream, moved.history + part.history, moved.quarantine + part.quarantine, part.waits_for
+        moved = replace(
+            moved,
+            history=moved.history + part.history,
+            quarantine=moved.quarantine + part.quarantine,
         )
+
+
+def _forget_arrivals(engine: Engine, stream: str, keep: Keep, now: datetime) -> int:
+    """Part by part, so that nobody waits for long."""
+    with engine.begin() as connection:
+        until, before = _loaded(connection, stream, keep, now)
+        old = arrivals.forgettable(connection, stream, until, before)
+    for first in range(old.first, old.last + 1, PART_ROWS):
+        with engine.begin() as connection:
+            last = min(first + PART_ROWS - 1, old.last)
+            arrivals.forget(connection, stream, first, last, before)
+    return old.count
+
+
+def _loaded(connection: Connection, stream: str, keep: Keep, now: datetime) -> tuple[int, str]:
+    """The last arrival that every load has passed; before which time it must have come."""
+    watermark = ledger.state(connection, stream).watermark
+    if keep.arrivals is None or watermark is None or not isinstance(watermark.cursor, int):
+        return 0, ""
+    return watermark.cursor, asof.utc_text(now - duration(keep.arrivals))
 
 
 def _move_part(connection: Connection, stream: str, keep: Keep, now: datetime) -> Moved:

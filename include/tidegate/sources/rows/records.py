@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from tidegate.hashing import row_hashes
 from tidegate.model import GONE, Reason
 from tidegate.sources.rows import jsontext
 from tidegate.sources.rows.fitting import Spec, Unread
 from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
-from tidegate.sources.rows.page import Sheet, Tokens
+from tidegate.sources.rows.page import Reasons, Sheet, Tokens
 from tidegate.types import Column, ColumnType
 
 
@@ -80,7 +81,7 @@ class Records:
         books = {
             "_key": sheet.keys(self._key),
             "_token": pa.array(marks, pa.int64()),
-            "_source_hash": sheet.hashes(),
+            "_source_hash": _apart(sheet.hashes(), reasons),
             "_held": sheet.held(self._key, reasons),
         }
         if self._log:
@@ -133,6 +134,18 @@ class Records:
             return self._spell(value)
         except (ValueError, TypeError, RecursionError) as error:
             return Unread(repr(value)[:200], f"no JSON ({error})"[:80])
+
+
+def _apart(hashes: pa.Array, reasons: Reasons) -> pa.Array:
+    """What cannot be a row is told apart by the reasons, for its cells may all be empty."""
+    if not reasons:
+        return hashes
+    texts = ["; ".join(reason.message for reason in found) for found in reasons.values()]
+    values = hashes.to_pylist()
+    more = row_hashes(pa.table({"reasons": texts}), ["reasons"]).to_pylist()
+    for row, value in zip(reasons, more, strict=True):
+        values[row] ^= value
+    return pa.array(values, pa.int64())
 
 
 def reach(value: Any, path: Sequence[str]) -> Any:
