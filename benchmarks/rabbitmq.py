@@ -38,7 +38,7 @@ def main() -> None:
     fill(broker, said.type, said.messages)
     columns = {"id": "int64", "name": "string", "amount": "decimal(12,2)", "at": "timestamp"}
     stream = RabbitStream.model_validate(
-        {"queue": "bench", "primary_key": "id", "columns": columns, "for": "1h"}
+        {"queue": "bench", "primary_key": "id", "columns": columns, "listen": "1h"}
     )
     store = Endpoint("tidegate_store", "sqlite", database=f"{folder}/store.db")
     known = {"shop": broker.admin, "tidegate_store": store}

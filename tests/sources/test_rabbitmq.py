@@ -323,7 +323,7 @@ def test_a_run_ends_in_time_though_more_messages_keep_coming(bench: Bench) -> No
     thread.start()
     try:
         begun = time.monotonic()
-        soon: dict[str, Any] = {"for": "1s"}
+        soon: dict[str, Any] = {"listen": "1s"}
         bench.run(prefetch=20, **soon)
         assert time.monotonic() - begun < 10
     finally:

@@ -17,8 +17,8 @@ class RabbitSettings(Settings):
     messages: int = Field(
         1_000_000, ge=1, description="messages that one run takes from a queue at most"
     )
-    for_: Duration = Field(
-        "30s", alias="for", description="how long one run goes on taking while more keep coming"
+    listen: Duration = Field(
+        "30s", description="how long one run goes on taking while more keep coming"
     )
     prefetch: int = Field(
         1_000, ge=1, le=65_535,

@@ -42,7 +42,7 @@ class Taking:
         Raises UnavailableError when somebody else reads the queue, or the broker stops giving;
         what arrived until then stays.
         """
-        until = monotonic() + seconds(self._stream.for_)
+        until = monotonic() + seconds(self._stream.listen)
         last = self._shared.arrive(self._name, [])
         redelivered = Redelivered(self._shared, self._name, last)
         channel, tag, more = self._open(redelivered)
