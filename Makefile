@@ -20,7 +20,7 @@ demo: ## start Airflow with a living shop and watch it flow; ONCE=1: check that 
 test: ## run all tests; ARGS="-k words" for some; with CI=true no server may be missing
 	@scripts/bootstrap dev
 	@scripts/services || test "$$CI" != true
-	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
+	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres,mongodb,s3,kafka,rabbitmq) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 faults: ## kill, stop, cut, fill up, turn the clock: hundreds of times; writes docs/faults.md
 	@scripts/bootstrap dev
@@ -43,7 +43,7 @@ format: ## put the code into the one format
 	@scripts/bootstrap dev
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-services: ## install the database servers the tests use (MariaDB, PostgreSQL), when missing
+services: ## install the servers the tests use (databases, brokers, S3), when missing
 	@scripts/services
 
 bench: ## measure memory and speed on real servers and data
