@@ -62,7 +62,8 @@ class MongoStream(MongoSettings, DeclaredStream):
     collection: Collection = Field(description="the collection or view")
     cursor: ColumnName = Field(
         description="the column that orders changes: a timestamp or a whole number like "
-        "updated_at; or _id, for documents that never change"
+        "updated_at; or _id, for documents that never change",
+        examples=["_id"],
     )
 
     @property
