@@ -66,7 +66,8 @@ def test_a_broken_stream_leaves_the_others_alone(tmp_path: Path) -> None:
     assert found.source is not None
     assert list(found.source.streams) == ["order_lines"]
     assert str(found.broken["customers"]) == (
-        "shop.yaml:15: streams.customers.cursor: must be text, not a list. For example: updated_at.\n"
+        "shop.yaml:15: streams.customers.cursor: must be text, not a list. "
+        "For example: updated_at.\n"
         "shop.yaml:16: streams.customers['<<']: merge keys (<<) are not used here. "
         "Share settings by 'defaults:'."
     )
