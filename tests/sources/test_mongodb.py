@@ -45,8 +45,11 @@ from tidegate.connections import Endpoint, parse
 from tidegate.errors import ConfigError, DataError, RefusedError, UnavailableError
 from tidegate.job import Job
 from tidegate.model import Mode, Report, Request, Watermark, Window
+from tidegate.pipeline import blank
 from tidegate.pipeline.models import Source
+from tidegate.pipeline.reader import read_file
 from tidegate.sources import Apart, open_source
+from tidegate.sources.mongodb import KIND
 from tidegate.sources.mongodb.bound import open_write
 from tidegate.sources.mongodb.documents import OPTIONS, Documents, plain, spell
 from tidegate.sources.mongodb.options import MongoStream
@@ -767,3 +770,30 @@ def test_a_wrong_user_is_refused_and_no_message_has_the_password(endpoint: Endpo
     with pytest.raises(RefusedError, match="refused the user 'tide'") as caught:
         Reading(wrong, stream()).rows()
     assert "battery" not in str(caught.value)
+
+
+def test_a_new_pipeline_file_is_filled_from_the_collections(
+    endpoint: Endpoint, there: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    there["users"].insert_many([
+        {"name": "Ada", "age": 36, "address": {"city": "Ulm"}, "updatedAt": now,
+         "isDeleted": False},
+        {"name": "Bo", "age": 1.5, "updatedAt": now, "isDeleted": True, "a.b": 1},
+    ])  # fmt: skip
+    there["events"].insert_one({"kind": "login"})
+    proposals = list(KIND.discover(endpoint) if KIND.discover else ())
+    file = tmp_path / "community.yaml"
+    file.write_text(blank.text(KIND, "community", proposals), encoding="utf-8")
+    found = read_file(file)
+    assert found.broken == {}
+    users, events = found.streams["users"], found.streams["events"]
+    assert isinstance(users, MongoStream)
+    assert isinstance(events, MongoStream)
+    assert (users.cursor, events.cursor) == ("updatedAt", "_id")
+    assert users.deleted is not None
+    assert users.deleted.column == "isDeleted"
+    types = {"_id": "string", "name": "string", "age": "json", "address": "json",
+             "updatedAt": "timestamp", "isDeleted": "bool"}  # fmt: skip
+    assert {name: users.columns[name] for name in types} == types
+    assert users.path("a_b") == ("a.b",)

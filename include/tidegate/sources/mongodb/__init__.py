@@ -8,13 +8,15 @@ From the source inwards::
     documents  BSON → rows; what does not fit one is held
     session    one client; its errors end here
     options    what a stream may say
+    discovery  what streams there could be
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tidegate.pipeline.kinds import Kind
+from tidegate.pipeline.kinds import Kind, Proposal
 from tidegate.sources.mongodb.options import MongoSettings, MongoStream
 
 if TYPE_CHECKING:
@@ -28,4 +30,10 @@ def _open(endpoint: Endpoint, stream: MongoStream, name: str) -> Source:
     return MongoSource(endpoint, stream, name)
 
 
-KIND = Kind("mongodb", MongoStream, MongoSettings, ("mongo", "mongodb"), _open)
+def _discover(endpoint: Endpoint) -> Iterator[Proposal]:
+    from tidegate.sources.mongodb.discovery import proposals
+
+    return proposals(endpoint)
+
+
+KIND = Kind("mongodb", MongoStream, MongoSettings, ("mongo", "mongodb"), _open, _discover)

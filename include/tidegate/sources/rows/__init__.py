@@ -6,6 +6,7 @@
     page     columns of values → an Arrow page with bookkeeping
     cells    one column of values → Arrow
     fitting  one value, made to fit its declared type or refused with a reason
+    naming   what columns are called that tell of changes
     basis    a source that does what most of them do alike
     clocks   the clock of a server beside ours, for bounds by time
 """

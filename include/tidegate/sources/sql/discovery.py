@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 from tidegate.connections import Endpoint
 from tidegate.pipeline.kinds import Proposal
+from tidegate.sources.rows.naming import CHANGED, DELETED
 from tidegate.sources.sql.catalogue import Native, Table
 from tidegate.sources.sql.session import Session
 from tidegate.types import TEMPORAL
 
 TIMEOUT = 30.0
 _NO_TABLE = " "
-_CHANGED = re.compile(
-    r"(updated|modified|changed|mtime|last_?(update|change|modif))", re.IGNORECASE
-)
-_DELETED = re.compile(r"^(is_)?(deleted|removed)(_at|_on|_time)?$", re.IGNORECASE)
 
 
 def proposals(endpoint: Endpoint) -> Iterator[Proposal]:
@@ -50,7 +46,7 @@ def _proposal(name: str, table: Table) -> Proposal:
         if not table.orders_by(cursor.name) and not table.view:
             notes["cursor"] += " It needs an index, see tidegate doctor."
     for column in table.columns:
-        if _DELETED.match(column.name):
+        if DELETED.match(column.name):
             says["deleted"] = {"column": column.name}
             notes["deleted"] = "rows that it marks become tombstones"
             break
@@ -73,6 +69,6 @@ def _cursor(table: Table) -> Native | None:
     named = [
         column
         for column in table.columns
-        if column.type.name in TEMPORAL and _CHANGED.search(column.name)
+        if column.type.name in TEMPORAL and CHANGED.search(column.name)
     ]
     return min(named, key=lambda column: not table.orders_by(column.name), default=None)
