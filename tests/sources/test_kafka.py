@@ -28,7 +28,9 @@ from sources.topics import FAILED, Events
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, TrimmedError, UnavailableError
 from tidegate.model import Mode, Window
-from tidegate.sources.kafka import access
+from tidegate.pipeline import blank
+from tidegate.pipeline.reader import read_file
+from tidegate.sources.kafka import KIND, access
 from tidegate.sources.kafka.broker import Broker
 from tidegate.sources.kafka.options import KafkaStream
 
@@ -417,3 +419,13 @@ def test_a_broker_that_dies_while_it_is_read_loses_nothing(
         assert events.end(f"run {trial}") == 0
         events.judge(sent)
     print(f"{cut} of {TRIALS} runs were cut off")
+
+
+def test_a_new_pipeline_file_is_filled_from_the_topics(cluster: Cluster, tmp_path: Path) -> None:
+    kafka.send(cluster.servers, TOPIC, [named(1, "a")])
+    proposals = list(KIND.discover(cluster.endpoint) if KIND.discover else ())
+    file = tmp_path / "bus.yaml"
+    file.write_text(blank.text(KIND, "bus", proposals), encoding="utf-8")
+    found = read_file(file)
+    assert found.broken == {}
+    assert TOPIC in {one.topic for one in found.streams.values() if isinstance(one, KafkaStream)}

@@ -11,13 +11,15 @@ From the source inwards::
     broker     one client; its driver's errors end here
     access     a connection's fields → the client's settings
     options    what a stream may say
+    discovery  what streams there could be
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tidegate.pipeline.kinds import Kind
+from tidegate.pipeline.kinds import Kind, Proposal
 from tidegate.sources.kafka.options import KafkaSettings, KafkaStream
 
 if TYPE_CHECKING:
@@ -31,4 +33,10 @@ def _open(endpoint: Endpoint, stream: KafkaStream, name: str) -> Source:
     return KafkaSource(endpoint, stream, name)
 
 
-KIND = Kind("kafka", KafkaStream, KafkaSettings, ("kafka",), _open)
+def _discover(endpoint: Endpoint) -> Iterator[Proposal]:
+    from tidegate.sources.kafka.discovery import proposals
+
+    return proposals(endpoint)
+
+
+KIND = Kind("kafka", KafkaStream, KafkaSettings, ("kafka",), _open, _discover)

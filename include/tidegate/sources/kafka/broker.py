@@ -70,11 +70,16 @@ class Broker:
     def log(self) -> Log:
         """What there is now. Ends are those of committed transactions."""
         admin = self._made(AdminClient)
-        meta = self._metadata(admin)
+        meta = self._metadata(admin, self._topic)
         partitions = sorted(meta.topics[self._topic].partitions)
         begins = self._offsets(admin, partitions, OffsetSpec.earliest())
         ends = self._offsets(admin, partitions, OffsetSpec.latest())
         return Log(meta.cluster_id, self._topic_id(admin), begins, ends)
+
+    def topics(self) -> list[str]:
+        """Those that the user may see, by name, without Kafka's own."""
+        found = self._metadata(self._made(AdminClient), None).topics
+        return sorted(name for name in found if not name.startswith("_"))
 
     def since(self, partitions: list[int], moment: int) -> dict[int, int]:
         """By partition, the first offset stamped at or after *moment* (ms); -1: none."""
@@ -138,13 +143,14 @@ class Broker:
                 "fields are settings of librdkafka, see its CONFIGURATION.md."
             ) from None
 
-    def _metadata(self, admin: AdminClient) -> Any:
-        """Asked in short turns, so that a refusal is seen at once."""
+    def _metadata(self, admin: AdminClient, topic: str | None) -> Any:
+        """Of one *topic*, or all; asked in short turns, so that a refusal is seen at once."""
         ends = time.monotonic() + self._patience
         while True:
             try:
-                meta = admin.list_topics(self._topic, timeout=min(2.0, self._patience))
-                if (error := meta.topics[self._topic].error) is None:
+                meta = admin.list_topics(topic, timeout=min(2.0, self._patience))
+                error = None if topic is None else meta.topics[topic].error
+                if error is None:
                     return meta
             except KafkaException as failure:
                 error = failure.args[0]
