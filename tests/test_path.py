@@ -588,3 +588,14 @@ def test_a_home_that_cannot_be_written_does_not_fail_the_run(
     small.insert(row(1))
     assert small.run().inserted == 1
     assert "shop.orders: nothing was kept for Data Docs" in caplog.text
+
+
+def test_a_deleted_row_is_gone_whatever_cleaning_makes_of_its_cells(small: Shop) -> None:
+    small.insert(row(1, gone=0), row(2, gone=0))
+    small.run()
+    for id, gone in ((1, 1), (2, 0)):
+        small.change(id, total="twelve", gone=gone, changed=T0 + timedelta(hours=1))
+    report = small.run()
+    assert (report.deleted, report.quarantined) == (1, 1)
+    assert small.stored("_key", tail="WHERE NOT _deleted") == ["2"]
+    assert small.stored("key", "tidegate_quarantine", "WHERE state = 'held'") == ["2"]

@@ -16,6 +16,7 @@ from tidegate.model import Increment, Mode, Reason
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tidegate.pipeline.models import SoftDelete
     from tidegate.types import Column
     from tidegate.validate import Outcome, Suite
 
@@ -43,13 +44,34 @@ def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
     return outcome
 
 
-def held(increment: Increment, found: Outcome) -> Iterator[pa.Table]:
-    """The staged pages, with the rows held that *found* names."""
+def held(job: Job, increment: Increment, found: Outcome) -> Iterator[pa.Table]:
+    """The staged pages, with the rows held that *found* names, but no tombstone that has a key.
+
+    A row that is gone is gone, whatever cleaning could not make of its cells.
+    """
+    from tidegate.types import Column
+
+    columns = [Column.from_json(column) for column in increment.columns]
     rows: dict[int, dict[int, list[Reason]]] = {}
     for (number, row), why in found.held.items():
         rows.setdefault(number, {})[row] = why
     for number, page in enumerate(stage.pages(increment)):
-        yield _hold(page, rows[number]) if number in rows else page
+        whole = _hold(page, rows[number]) if number in rows else page
+        yield _freed(whole, job.stream.deleted, columns)
+
+
+def _freed(page: pa.Table, rule: SoftDelete | None, columns: list[Column]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from tidegate import tombstones
+
+    texts = page.column("_held")
+    if rule is None or texts.null_count == page.num_rows:
+        return page
+    gone = pc.and_(tombstones.among(page, rule, columns), pc.is_valid(page.column("_key")))
+    freed = pc.if_else(gone, pa.scalar(None, pa.string()), texts)
+    return page.set_column(page.schema.get_field_index("_held"), "_held", freed)
 
 
 def _stirring(pages: Iterator[pa.Table], stir: Callable[[], None]) -> Iterator[pa.Table]:
