@@ -251,7 +251,7 @@ def held(case: Case) -> Iterator[Finding]:
                 "end the watermark stands still.",
                 "XA RECOVER; lists it. End it by XA COMMIT or XA ROLLBACK.",
             )
-        elif age >= case.patience:
+        elif user and age >= case.patience:  # without a session the list is older than its end
             yield case.find(
                 "warning",
                 "held-bound",
