@@ -323,7 +323,7 @@ def test_a_transaction_may_lie_behind_many_files(mariadb_log: Log) -> None:
 
 def test_a_large_transaction_takes_bounded_memory(peer: Log) -> None:
     found = reading(peer, page_rows=500)
-    count, size = 5_000, 4_000
+    count, size = 12_000, 4_000
     series = (
         f"SELECT seq, REPEAT('x', {size}), 0, '2026-01-01' FROM seq_1_to_{count}"
         if peer.server == "mariadb"
@@ -336,7 +336,7 @@ def test_a_large_transaction_takes_bounded_memory(peer: Log) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < count * size / 1.5
+    assert peak < count * size / 2.5
 
 
 # Definitions --------------------------------------------------------------------------------------
@@ -459,13 +459,19 @@ def test_statements_that_move_rows_are_known(query: str, database: str, seen: bo
 # Positions ----------------------------------------------------------------------------------------
 
 
+def binary_logs(peer: Log) -> list[str]:
+    with peer._server.engine(peer.endpoint).connect() as connection:
+        return [row[0] for row in connection.exec_driver_sql("SHOW BINARY LOGS")]
+
+
 def test_a_purged_file_is_a_forgotten_position(mariadb_log: Log) -> None:
     found = reading(mariadb_log)
     run(mariadb_log, insert(1, 1), "FLUSH BINARY LOGS", "FLUSH BINARY LOGS")
     assert len(found.rows(keep=False)) == 1
-    with mariadb_log._server.engine(mariadb_log.endpoint).connect() as connection:
-        files = [row[0] for row in connection.exec_driver_sql("SHOW BINARY LOGS")]
-    run(mariadb_log, f"PURGE BINARY LOGS TO '{files[-1]}'")
+    deadline = time.monotonic() + 30
+    while len(files := binary_logs(mariadb_log)) > 1:  # one that somebody still reads stays
+        assert time.monotonic() < deadline
+        run(mariadb_log, f"PURGE BINARY LOGS TO '{files[-1]}'")
     with pytest.raises(TrimmedError, match=r"no binary log binlog\.\d+ any more.*--full"):
         found.rows()
 
