@@ -599,3 +599,10 @@ def test_a_deleted_row_is_gone_whatever_cleaning_makes_of_its_cells(small: Shop)
     assert (report.deleted, report.quarantined) == (1, 1)
     assert small.stored("_key", tail="WHERE NOT _deleted") == ["2"]
     assert small.stored("key", "tidegate_quarantine", "WHERE state = 'held'") == ["2"]
+
+
+def test_a_deletion_mark_that_cleaning_drops_is_an_error_also_beside_held_rows(small: Shop) -> None:
+    small.insert(row(1, total="twelve", gone=0))
+    clean = [*FIELDS["clean"], {"drop_columns": {"columns": ["gone"]}}]
+    with pytest.raises(ConfigError, match="'gone', which is not there after cleaning"):
+        small.run(clean=clean, expect=[])

@@ -30,11 +30,13 @@ def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
 
     Raises DataError when one fails that is about the rows as a whole, which a repair's are not.
     """
+    from tidegate import tombstones
     from tidegate.types import Column
     from tidegate.validate import Suite
 
     stream = increment.request.stream
     columns = [Column.from_json(column) for column in increment.columns]
+    tombstones.require(stream, job.stream.deleted, columns)
     suite = Suite(stream, job.stream.expect, columns)
     outcome = suite.check(lambda names: _stirring(_judged(job, increment, columns, names), stir))
     if increment.request.mode not in _PICKED:
@@ -67,11 +69,11 @@ def _freed(page: pa.Table, rule: SoftDelete | None, columns: list[Column]) -> pa
     from tidegate import tombstones
 
     texts = page.column("_held")
-    if rule is None or texts.null_count == page.num_rows:
+    if texts.null_count == page.num_rows or (rule is None and GONE not in page.column_names):
         return page
     gone = pc.and_(tombstones.among(page, rule, columns), pc.is_valid(page.column("_key")))
     freed = pc.if_else(gone, pa.scalar(None, pa.string()), texts)
-    return page.set_column(page.schema.get_field_index("_held"), "_held", freed)
+    return _with_held(page, freed)
 
 
 def _stirring(pages: Iterator[pa.Table], stir: Callable[[], None]) -> Iterator[pa.Table]:
@@ -93,14 +95,12 @@ def _judged(
     if rule is None and not log:
         yield from stage.pages(increment, names)
         return
-    tombstones.require(increment.request.stream, rule, columns)
     more = [*([rule.column] if rule else []), *([GONE] if log else [])]
     wanted = names and list(dict.fromkeys([*names, *more]))
     for page in stage.pages(increment, wanted):
         gone = tombstones.among(page, rule, columns)
         aside = pc.if_else(gone, pa.scalar("tombstone"), page.column("_held"))
-        place = page.schema.get_field_index("_held")
-        yield page.set_column(place, "_held", aside)
+        yield _with_held(page, aside)
 
 
 def _keep(suite: Suite, outcome: Outcome) -> None:
@@ -127,8 +127,11 @@ def _hold(page: pa.Table, found: dict[int, list[Reason]]) -> pa.Table:
     texts = page.column("_held").to_pylist()
     for row, why in found.items():
         texts[row] = held_text(why)
-    place = page.schema.get_field_index("_held")
-    return page.set_column(place, "_held", pa.array(texts, pa.string()))
+    return _with_held(page, pa.array(texts, pa.string()))
+
+
+def _with_held(page: pa.Table, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
+    return page.set_column(page.schema.get_field_index("_held"), "_held", texts)
 
 
 def _rules(page: pa.Table) -> Iterator[str]:
