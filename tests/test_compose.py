@@ -27,7 +27,9 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 AIRFLOW = {name: value for name, value in SERVICES.items() if name.startswith("airflow-")}
 WRITERS = {"commerce", "community"}
 """They write to samples, and nobody waits for them."""
-SAMPLES = {name for name, value in SERVICES.items() if value.get("profiles")} - WRITERS
+TESTS = {"tests"}
+"""They end by themselves; as root, in a container that is thrown away."""
+SAMPLES = {name for name, value in SERVICES.items() if value.get("profiles")} - WRITERS - TESTS
 EXAMPLE = dict(
     line.split("=", 1)
     for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
@@ -70,7 +72,7 @@ def test_the_services_of_airflow_3_with_celery_are_all_there() -> None:
         "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
         "airflow-worker", "airflow-init",
     }  # fmt: skip
-    others = {"metadata-db", "store-db", "redis"} | SAMPLES | WRITERS
+    others = {"metadata-db", "store-db", "redis"} | SAMPLES | WRITERS | TESTS
     assert others == set(SERVICES) - set(AIRFLOW)
     assert {"mariadb", "mongodb", "mysql"} == SAMPLES
 
@@ -86,17 +88,18 @@ def test_a_service_cannot_gain_privileges_and_keeps_its_log_short(name: str) -> 
     service = SERVICES[name]
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["logging"]["options"]["max-size"]
-    assert service["restart"] == ("no" if name == "airflow-init" else "unless-stopped")
+    once = name in {"airflow-init", *TESTS}
+    assert service["restart"] == ("no" if once else "unless-stopped")
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - SAMPLES))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - SAMPLES - TESTS))
 def test_a_service_cannot_change_its_image(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert SERVICES[name].get("user") != "root"
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"airflow-init"} - WRITERS))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"airflow-init"} - WRITERS - TESTS))
 def test_a_service_that_stays_tells_its_health(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"}
@@ -279,6 +282,13 @@ def test_workers_share_what_tasks_hand_to_each_other() -> None:
         assert environment(name)["TIDEGATE_HOME"] == "/opt/airflow/tidegate"
         stage = filled(environment(name)["TIDEGATE_STAGE"])
         assert stage.startswith("file:///opt/airflow/tidegate/")
+
+
+def test_the_tests_run_as_they_do_in_continuous_integration() -> None:
+    script = SERVICES["tests"]["command"][-1]
+    assert script.endswith("exec /tidegate/.ci/run\n")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert "profiles" in SERVICES["tests"]
 
 
 def test_redis_waits_longer_than_the_longest_task_before_it_gives_it_to_another() -> None:

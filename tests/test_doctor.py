@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sqlite3
@@ -18,6 +19,7 @@ from tidegate.model import Mode, Request
 from tidegate.sources.sql.doctor import checks
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "doctor.md"
+SOURCES = Path(__file__).parents[1] / "include" / "tidegate" / "sources"
 FILE = """\
 connection: some_shop
 streams:
@@ -177,13 +179,35 @@ def test_no_source_can_take_the_place_of_the_store_s_own_dags(shop: Shop) -> Non
     assert "'tidegate' cannot be the name of a source: Tidegate's own DAGs have it." in out
 
 
+LINE = re.compile(r"^\| `([a-z-]+)` \| (\w+) \|", re.MULTILINE)
+
+
 def test_the_document_has_a_line_for_each_code_and_no_other() -> None:
-    told = {
-        match[1]: match[2]
-        for match in re.finditer(
-            r"^\| `([a-z-]+)` \| (\w+) \|", DOCUMENT.read_text("utf-8"), re.MULTILINE
-        )
-    }
+    whole = DOCUMENT.read_text("utf-8")
+    others = whole[whole.index("## Other kinds") : whole.index("## When it cannot")]
+    told = dict(LINE.findall(whole.replace(others, "")))
     known = {code for _, _, codes in checks.CHECKS for code in codes}
-    assert set(told) == known | {code for _, code in checks.FAILURES} | {"not-seen"}
+    known |= {code for _, code in checks.FAILURES} | {"not-seen"}
+    assert set(told) == known
     assert set(told.values()) == {"error", "warning", "note"}
+    assert dict(LINE.findall(others)).keys() == dict(found_by_other_kinds()).keys() - known
+
+
+def test_the_document_says_how_bad_it_is_for_other_kinds() -> None:
+    whole = DOCUMENT.read_text("utf-8")
+    told = dict(LINE.findall(whole))
+    for code, levels in found_by_other_kinds():
+        assert told[code] in levels or None in levels, code
+
+
+def found_by_other_kinds() -> list[tuple[str, set[str | None]]]:
+    """Code, and levels, of each Finding in the modules of all kinds but SQL's."""
+    found: dict[str, set[str | None]] = {}
+    for module in SOURCES.rglob("*.py"):
+        if "sql" in module.parts:
+            continue
+        for call in ast.walk(ast.parse(module.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Finding":
+                level, _, code, *_ = (getattr(argument, "value", None) for argument in call.args)
+                found.setdefault(str(code), set()).add(level)
+    return sorted(found.items())

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
+from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 
 from services import Server
 from tidegate import cli
 from tidegate.pipeline import blank
 from tidegate.pipeline.kinds import Kind, kinds
 from tidegate.pipeline.reader import read_file
+from tidegate.sources.files.options import FilesStream
 from tidegate.sources.sql.options import SqlStream
 
 KINDS = list(kinds().values())
@@ -67,6 +73,44 @@ def test_it_is_filled_from_the_catalogue(
     assert orders.deleted.column == "deleted_at"
     assert (stock.primary_key, stock.snapshot) == (("shelf", "sku"), True)
     assert cli.main(["--pipelines", str(tmp_path), "check", "shop", "--connect"]) == 0
+
+
+def test_files_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "landing"
+    (root / "orders/2026").mkdir(parents=True)
+    for day, text in (("03-01", "Bestell-Nr;Größe;Preis;Tag\n1;x;1.5;2026-03-01\n"),
+                      ("03-02", "Bestell-Nr;Größe;Preis;Tag\n00501;y;;2026-03-02\n")):  # fmt: skip
+        (root / f"orders/2026/orders-2026-{day}.csv").write_text(text, encoding="cp1252")
+    lines = ['{"id": 1, "at": "2026-03-01T10:00:00Z", "inner": {"a": 1}}', '{"id": 2, "n": 1.5}']
+    with gzip.open(root / "events.ndjson.gz", "wt") as file:
+        file.write("\n".join(lines))
+    pq.write_table(pa.table({"sku": ["a"], "left": [3]}), root / "stock.parquet")
+    book = Workbook()
+    book.worksheets[0].append(["id", "name"])
+    book.worksheets[0].append([1, "x"])
+    book.save(root / "staff.xlsx")
+    (root / "menu.xml").write_text("<all><row><id>1</id></row></all>")
+    (root / "broken.parquet").write_bytes(b"PAR1 not")
+    (root / "README").write_text("no data")
+    monkeypatch.setenv("AIRFLOW_CONN_LANDING", f"fs:///?path={quote(str(root), safe='')}")
+    arguments = ["--pipelines", str(tmp_path), "new", "files", "drop", "--connection", "landing"]
+    assert cli.main(arguments) == 0
+    found = read_file(tmp_path / "drop.yaml")
+    assert found.broken == {}
+    streams = {name: one for name, one in found.streams.items() if isinstance(one, FilesStream)}
+    assert streams.keys() == {"broken", "events", "menu", "orders_orders", "staff", "stock"}
+    orders = streams["orders_orders"]
+    assert (orders.files, orders.day) == ("orders/*/orders-*.csv", "orders-%Y-%m-%d.csv")
+    assert (orders.delimiter, orders.encoding) == (";", "cp1252")
+    assert orders.columns == {
+        "Bestell-Nr": "string", "Größe": "string", "Preis": "string", "Tag": "date",
+    }  # fmt: skip
+    assert streams["events"].columns == {
+        "id": "int64", "at": "timestamp", "inner": "json", "n": "numeric",
+    }  # fmt: skip
+    assert streams["stock"].columns == {"sku": "string", "left": "int64"}
+    assert streams["staff"].columns == {"id": "int64", "name": "string"}
+    assert "could not be looked into" in (tmp_path / "drop.yaml").read_text()
 
 
 def test_a_file_that_is_there_is_left_alone(

@@ -75,8 +75,32 @@ class RestPages(RestList):
     pages = {"by": "page"}
 
 
+class RestWhole(RestList):
+    """A list that knows no parameter: every run reads all of it."""
+
+    title = "REST list read whole"
+    path = "/plain"
+    pages = {"by": "none"}
+    cannot = {
+        "then_only_the_new_comes": "every run reads the whole list",
+        "with_nothing_new_nothing_comes": "every run reads the whole list; the store sees that "
+        "nothing is new",
+        **{name: why for name, why in RestList.cannot.items() if name != "deletions_arrive"},
+    }
+
+    def stream(self, **more: Any) -> Stream:
+        given = {
+            "request": self.path, "primary_key": "id", "columns": COLUMNS, "snapshot": True,
+            "pages": self.pages, "patience": "0s", "deletes": {"brake": "50%"},
+        }  # fmt: skip
+        return RestStream.model_validate({**given, **more})
+
+    def delete(self, ids: Sequence[int]) -> None:
+        self.peer.site.rows = [row for row in self.peer.site.rows if row["id"] not in ids]
+
+
 def _knows(asked: Asked) -> bool:
     return asked.headers.get("authorization") == f"Basic {_PAIR}"
 
 
-PEERS = [RestList, RestPages]
+PEERS = [RestList, RestPages, RestWhole]

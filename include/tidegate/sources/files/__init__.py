@@ -14,13 +14,15 @@ From the place inwards::
     sheets     Parquet and Excel
     entry      a file as it was found; what may be wrong with it
     options    what a stream may say
+    discovery  what streams there could be
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tidegate.pipeline.kinds import Kind
+from tidegate.pipeline.kinds import Kind, Proposal
 from tidegate.sources.files.options import FilesSettings, FilesStream
 
 if TYPE_CHECKING:
@@ -34,5 +36,11 @@ def _open(endpoint: Endpoint, stream: FilesStream, name: str) -> Source:
     return FilesSource(endpoint, stream, name)
 
 
+def _discover(endpoint: Endpoint) -> Iterator[Proposal]:
+    from tidegate.sources.files.discovery import proposals
+
+    return proposals(endpoint)
+
+
 CONNECTIONS = ("fs", "file", "aws", "s3", "gs", "abfs", "sftp")
-KIND = Kind("files", FilesStream, FilesSettings, CONNECTIONS, _open)
+KIND = Kind("files", FilesStream, FilesSettings, CONNECTIONS, _open, _discover)

@@ -111,7 +111,7 @@ class FilesSource(Basis):
     @property
     def _place(self) -> Place:
         if self._opened is None:
-            self._opened = _place(self._endpoint, self._stream.files, self._name)
+            self._opened = place_of(self._endpoint, self._stream.files, self._name)
         return self._opened
 
     @property
@@ -278,7 +278,8 @@ def _spooled(spool: Any) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _place(endpoint: Endpoint, pattern: str, name: str) -> Place:
+def place_of(endpoint: Endpoint, pattern: str, name: str) -> Place:
+    """Where *endpoint* leads, and what *pattern* names there."""
     if endpoint.kind in {"fs", "file"}:
         from tidegate.sources.files.local import Folder
 
