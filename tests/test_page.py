@@ -29,7 +29,7 @@ INCREMENT = Increment(
 def staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Increment:
     monkeypatch.setenv("TIDEGATE_STAGE", str(tmp_path))
     writer = stage.Writer(str(tmp_path / "<b>staged"))
-    writer.write(pa.table({"_held": pa.array(["[]", None], pa.string())}))
+    writer.write(pa.table({"_held": pa.array(["[]", None], pa.string()), "_token": [1, 2]}))
     return writer.close(INCREMENT)
 
 

@@ -50,9 +50,11 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def page(*keys: str | None, held: str | None = None) -> pa.Table:
-    return pa.table(
-        {"_key": pa.array(keys, pa.string()), "_held": pa.array([held] * len(keys), pa.string())}
-    )
+    return pa.table({
+        "_key": pa.array(keys, pa.string()),
+        "_token": pa.array([None] * len(keys), pa.int64()),
+        "_held": pa.array([held] * len(keys), pa.string()),
+    })  # fmt: skip
 
 
 def staged(increment: Increment = PLAIN, *tables: pa.Table) -> Increment:

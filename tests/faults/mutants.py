@@ -59,8 +59,9 @@ _COMPARE = Patch(
 )
 _FORWARD = Patch(
     "store/ledger.py",
-    "    after = increment.high.later(before.watermark) if increment.high else before.watermark\n",
-    "    after = increment.high or before.watermark\n",
+    "    if after is not None and not increment.anew:\n"
+    "        after = after.later(before.watermark)\n",
+    "",
 )
 
 MUTANTS = (

@@ -219,7 +219,7 @@ def _source_tables(options: Any) -> dict[str, str]:
     except ConfigError:
         return {}
     return {
-        f"{file.name}.{name}": stream.what
+        f"{file.name}.{name}": stream.place
         for file in known
         for name, stream in file.streams.items()
     }

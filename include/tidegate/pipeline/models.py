@@ -200,7 +200,12 @@ class Stream(Settings):
     @property
     def what(self) -> str:
         """What is read, in words: ``table orders``."""
-        return f"{self.reads} {getattr(self, self.reads, '')}"
+        return f"{self.reads} {self.place}"
+
+    @property
+    def place(self) -> str:
+        """The same as the source calls it: ``orders``."""
+        return str(getattr(self, self.reads, ""))
 
     @property
     def snapshots(self) -> bool:
