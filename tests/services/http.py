@@ -51,6 +51,8 @@ class Site:
     sign_in  what a request must carry: a function of it that says whether it may
     after    called after every page that was given, with the number of pages so far
     clock    seconds that the peer's clock is wrong; None: it tells no time
+    head     what HEAD is answered, when not what GET is
+    changed  what Last-Modified says
     life     seconds that a new OAuth token lives
     """
 
@@ -60,7 +62,9 @@ class Site:
     sign_in: Callable[[Asked], bool] = lambda _: True
     after: Callable[[int], None] = lambda _: None
     clock: float | None = 0.0
+    head: Fault | None = None
     etag: str | None = None
+    changed: str | None = None
     zipped: bool = False
     life: float = LIFE
     issued: list[str] = field(default_factory=list)
@@ -127,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _fault(self) -> Fault | None:
         if self.command == "HEAD":
-            return None
+            return self.site.head
         for place, (path, fault) in enumerate(self.site.faults):
             if path == self.asked.path or (path is None and self.asked.path in LISTS):
                 del self.site.faults[place]
@@ -148,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, content in (headers or {}).items():
             self.send_header(name, content)
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command != "HEAD" and status != 304:
             self.wfile.write(text)
 
     # Lists ---------------------------------------------------------------------------------------
@@ -168,13 +172,13 @@ class Handler(BaseHTTPRequestHandler):
             self.site.after(self.site.pages)
 
     def _plain(self, params: dict[str, str]) -> None:
-        etag = self.site.etag
-        if etag is not None and self.asked.headers.get("if-none-match") == etag:
-            self.send_response(304)
-            self.send_header("ETag", etag)
-            self.end_headers()
-            return
-        self.say(self._rows(params), headers={"ETag": etag} if etag else None)
+        told = {"ETag": self.site.etag, "Last-Modified": self.site.changed}
+        named = {name: value for name, value in told.items() if value}
+        asked = {self.asked.headers.get(f"if-{name}") for name in ("none-match", "modified-since")}
+        if asked & {*named.values()}:
+            self.say(b"", 304, named)
+        else:
+            self.say(self._rows(params), headers=named)
 
     def _nested(self, params: dict[str, str]) -> None:
         self.say({"ok": True, "data": {"items": self._rows(params)}})

@@ -505,6 +505,36 @@ def test_rows_stamped_by_a_clock_that_stepped_back_are_read(endpoint: Endpoint, 
         assert reading.watermark == before, "it never goes back"
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("status", [200, 204, 304, 302, 401, 405, 429, 500, 501])
+def test_whatever_a_server_says_to_head_its_clock_is_used(
+    status: int, zipped: bool, endpoint: Endpoint, site: Site
+) -> None:
+    fill(site, 2)
+    site.zipped, site.clock = zipped, -7200.0
+    site.head = http.status(status, Location="http://elsewhere.example/")
+    reading = Reading(endpoint, stream(**CURSOR, patience="0s"))
+    assert reading.ids() == [1, 2]
+    bound = datetime.now(UTC) - timedelta(hours=2, minutes=5)
+    assert reading.watermark is not None
+    assert abs(datetime.fromisoformat(str(reading.watermark.cursor)) - bound) < timedelta(minutes=1)
+
+
+def test_a_head_that_asks_for_rest_is_asked_again(endpoint: Endpoint, site: Site) -> None:
+    site.head = http.status(429, Retry_After="901")
+    fails(endpoint, stream(**CURSOR), UnavailableError, "left alone for 901 s")
+    assert site.lists() == []
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_without_head_and_clock_is_read_by_ours(
+    status: int, endpoint: Endpoint, site: Site
+) -> None:
+    fill(site, 2)
+    site.clock, site.head = None, http.status(status)
+    assert ids(endpoint, stream(**CURSOR, patience="0s")) == [1, 2]
+
+
 def test_without_a_cursor_the_whole_list_is_read_and_unchanged_rows_are_no_change(
     endpoint: Endpoint, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -533,6 +563,50 @@ def test_a_list_that_did_not_change_is_not_sent_again(endpoint: Endpoint, site: 
     assert reading.ids() == [1, 2, 3, 4], "a full run asks without a condition"
     reading.stream = stream(columns={"id": "int64"})
     assert reading.ids() == [1, 2, 3, 4], "so does a run with other columns"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"columns": {**COLUMNS, "name": {"type": "string", "path": "nom"}}},
+        {"rows": "0.items"},
+        {"time_zone": "Asia/Tokyo"},
+    ],
+)
+def test_a_stream_that_reads_otherwise_asks_without_a_condition(
+    more: dict[str, Any], endpoint: Endpoint, site: Site
+) -> None:
+    fill(site, 1, items=[{"id": 7}])
+    site.etag = "1"
+    reading = Reading(endpoint, stream())
+    assert [len(reading.rows()), len(reading.rows())] == [1, 0]
+    reading.stream = stream(**more)
+    assert len(reading.rows()) == 1
+
+
+def test_last_modified_is_a_condition_once_it_is_a_minute_old(
+    endpoint: Endpoint, site: Site
+) -> None:
+    reading = Reading(endpoint, stream())
+    site.changed = formatdate(time.time() - 30, usegmt=True)
+    fill(site, 1)
+    assert reading.ids() == [1]
+    fill(site, 2)
+    assert reading.ids() == [1, 2], "changed twice within one second"
+    site.changed = formatdate(time.time() - 90, usegmt=True)
+    assert reading.ids() == [1, 2]
+    assert reading.ids() == []
+    assert site.lists()[-1].headers["if-modified-since"] == site.changed
+    site.clock = None
+    site.changed = formatdate(time.time() - 80, usegmt=True)
+    assert [reading.ids(), reading.ids()] == [[1, 2]] * 2, "without a Date nobody knows its age"
+
+
+def test_a_304_that_is_compressed_has_no_body(endpoint: Endpoint, site: Site) -> None:
+    fill(site, 2)
+    site.etag, site.zipped = "1", True
+    reading = Reading(endpoint, stream(patience="0s"))
+    assert [reading.ids(), reading.ids()] == [[1, 2], []]
 
 
 def test_a_watermark_of_another_kind_asks_for_a_full_run(endpoint: Endpoint) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 
@@ -15,7 +15,7 @@ from tidegate.errors import ConfigError
 from tidegate.model import Json, Watermark, Window, utc_text
 from tidegate.sources import Finding, Observation, Shared
 from tidegate.sources.rest import ask as asking
-from tidegate.sources.rest.ask import Answer, Ask
+from tidegate.sources.rest.ask import Answer, Ask, moment
 from tidegate.sources.rest.clocks import Clock, no_window
 from tidegate.sources.rest.options import ByOffset, ByPage, OnePage, RestStream
 from tidegate.sources.rest.paging import Walk
@@ -28,6 +28,7 @@ from tidegate.types import Column
 
 _ANY = range(100, 600)
 """A clock is in every answer, whatever its status."""
+RESTED = timedelta(seconds=60)
 
 
 class RestSource(Basis):
@@ -152,7 +153,8 @@ class RestSource(Basis):
 
     def _unless_known(self, ask: Ask, tokens: Tokens, *, known: bool) -> Iterator[pa.Table]:
         """One answer; none, when the server says that it is the one of the last run."""
-        name = sha256(repr((ask, self.columns())).encode()).hexdigest()
+        said = (ask, self.columns(), self._stream.model_dump_json())
+        name = sha256(repr(said).encode()).hexdigest()
         if known and self._condition.get("of") == name:
             pairs = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
             more = {header: self._condition[key] for header, key in pairs if key in self._condition}
@@ -173,6 +175,13 @@ class RestSource(Basis):
 
 
 def _condition(answer: Answer, name: str) -> dict[str, str]:
-    """What to ask with next time: of which request, and what its answer was called."""
-    named = {key: answer.headers[key] for key in ("etag", "last-modified") if key in answer.headers}
+    """What to ask with next time: of which request, and what its answer was called.
+
+    Last-Modified counts seconds: a list that was changed just now may change once more within the
+    same one. It names an answer only when the server said so a minute later (RFC 9110, 8.8.2.2).
+    """
+    changed = moment(answer.headers.get("last-modified", ""))
+    rested = changed and answer.date and answer.date - changed >= RESTED
+    keys = ("etag", "last-modified") if rested else ("etag",)
+    named = {key: answer.headers[key] for key in keys if key in answer.headers}
     return {"of": name, **named} if named else {}

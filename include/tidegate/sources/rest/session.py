@@ -9,6 +9,8 @@ lost and cut-off answers      retried
 403                           refused
 redirect                      followed within the same protocol, host and port; else an error
 other 4xx, no JSON            an error of the pipeline file, with the beginning of the answer
+HEAD                          asked for its Date only: whatever else it says, an answer with one
+                              will do, unless it has a Retry-After
 ============================  ===================================================================
 """
 
@@ -133,8 +135,9 @@ class Session:
                 return self._lost(error)
             except httpx.DecodingError as error:
                 return Trouble(str(error))
-            if answer.status not in {301, 302, 303, 307, 308}:
-                return self._read(answer, ask)
+            dated = ask.method == "HEAD" and answer.date is not None and _after(answer) is None
+            if dated or answer.status not in {301, 302, 303, 307, 308}:
+                return answer if dated else self._read(answer, ask)
             ask = self._redirected(ask, answer, there)
         raise ConfigError(f"{self._where}: more than {REDIRECTS} redirects. Ask for the last one.")
 
@@ -177,6 +180,8 @@ class Session:
         """The answer with its JSON read; or what may pass."""
         status = answer.status
         after = _after(answer)
+        if status == 501 and ask.method == "HEAD":
+            return answer
         if status in _AGAIN or status >= 500 or (status == 403 and after is not None):
             said = self.start(answer.text.decode("utf-8", "replace"))
             return Trouble(f"HTTP {status} {said}".rstrip(), after)

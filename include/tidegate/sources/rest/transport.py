@@ -95,19 +95,25 @@ class Transport:
 
 
 class _Octets:
-    """What a body was before it was compressed, never more than asked for: a bomb stays small."""
+    """What a body was before it was compressed, never more than asked for: a bomb stays small.
+
+    Answers to HEAD, 204 and 304 tell of a compression, and have no body (RFC 9110, 8.6): no octets
+    are whole in whatever way they are compressed.
+    """
 
     def __init__(self, encoding: str) -> None:
-        name = encoding.strip().lower()
-        if name not in {"", "identity", "gzip", "x-gzip"}:
-            raise httpx.DecodingError(f"its octets are compressed in an unknown way: {name}")
-        self._plain = name in {"", "identity"}
+        self._name = encoding.strip().lower()
+        self._plain = self._name in {"", "identity"}
         self._gzip = zlib.decompressobj(_GZIP)
+        self._begun = False
 
     def read(self, raw: bytes, most: int) -> bytes:
         """At most *most* octets out of *raw*; what lies behind them is not looked at."""
         if self._plain:
             return raw
+        if self._name not in {"gzip", "x-gzip"}:
+            raise httpx.DecodingError(f"its octets are compressed in an unknown way: {self._name}")
+        self._begun = True
         found = bytearray()
         try:
             while raw and len(found) < most:
@@ -123,5 +129,5 @@ class _Octets:
 
     def end(self) -> None:
         """Raise DecodingError when something is missing."""
-        if not self._plain and not self._gzip.eof:
+        if self._begun and not self._gzip.eof:
             raise httpx.DecodingError("its compressed octets end too early")
