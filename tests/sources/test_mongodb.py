@@ -53,7 +53,7 @@ from tidegate.sources.mongodb import KIND
 from tidegate.sources.mongodb.bound import open_write
 from tidegate.sources.mongodb.documents import OPTIONS, Documents, plain, spell
 from tidegate.sources.mongodb.options import MongoStream
-from tidegate.sources.mongodb.session import arguments
+from tidegate.sources.mongodb.session import WRITING, arguments
 from tidegate.sources.rows.page import Tokens
 from tidegate.sources.rows.records import Records, reach
 from tidegate.store import open_store
@@ -594,25 +594,37 @@ def test_a_clock_that_was_set_back_is_read_from_below(
     assert timedelta(minutes=59) < back < timedelta(minutes=61)
 
 
-def test_only_writes_that_are_open_hold_the_bound() -> None:
-    """Entries of ``$currentOp`` as the manual describes them."""
+def test_only_writes_that_are_open_hold_the_bound(there: Database[dict[str, Any]]) -> None:
+    """Entries of ``$currentOp`` as the manual describes them, chosen by the engine."""
     ran = {"active": True, "microsecs_running": 2_500_000, "ns": "shop.orders"}
+    opened = {"parameters": {"txnNumber": 1, "autocommit": False}, "timeOpenMicros": 2_500_000}
+    inside = {**ran, "microsecs_running": 100, "transaction": opened}
+    retryable = {"parameters": {"txnNumber": 7}}
     held = [
         {**ran, "op": "update", "command": {"q": {}, "u": {}}},
+        {**ran, "op": "update", "command": {"q": {}, "u": {}}, "transaction": retryable},
         {**ran, "op": "command", "command": {"findAndModify": "orders"}},
         {**ran, "op": "command", "command": {"$truncated": "{ unknown"}},
         {**ran, "op": "command", "command": {"aggregate": "o", "pipeline": [{"$merge": "p"}]}},
-        {"type": "idleSession", "active": False, "transaction": {"timeOpenMicros": 2_500_000}},
+        {"type": "idleSession", "active": False, "transaction": opened},
+        {**inside, "op": "query", "command": {"find": "orders"}},
+        {**inside, "op": "getmore", "command": {"getMore": 1}},
+        {**inside, "op": "command", "command": {"aggregate": "o", "pipeline": []}},
+        {**inside, "op": "none", "command": {}},
     ]
     free = [
+        {**ran, "op": "query", "command": {"find": "orders"}},
+        {**ran, "op": "getmore", "command": {"getMore": 1}},
         {**ran, "op": "command", "command": {"hello": 1, "maxAwaitTimeMS": 10_000}},
         {**ran, "op": "command", "command": {"aggregate": "o", "pipeline": [{"$match": {}}]}},
         {**ran, "op": "command", "command": {"createIndexes": "orders"}},
         {**ran, "op": "none"},
         {"type": "idleSession", "active": False},
+        {"type": "idleSession", "active": False, "transaction": retryable},
     ]
-    assert [one and one.seconds for one in map(open_write, held)] == [2.5] * len(held)
-    assert [open_write(one) for one in free] == [None] * len(free)
+    there["ops"].insert_many({"_id": n, **each} for n, each in enumerate([*held, *free]))
+    found = map(open_write, there["ops"].aggregate([WRITING]))
+    assert [one.seconds for one in found if one] == [2.5] * len(held)
 
 
 def test_a_write_that_is_open_holds_the_bound(

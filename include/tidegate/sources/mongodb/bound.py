@@ -115,9 +115,13 @@ def _oldest(session: Session, stream: MongoStream, name: str) -> tuple[float, st
 
 
 def open_write(operation: Mapping[str, Any]) -> Open | None:
-    """What an entry of ``$currentOp`` may write before it ends; None: nothing."""
-    if transaction := operation.get("transaction"):
-        return Open(transaction.get("timeOpenMicros", 0) / 1e6, "a transaction")
+    """What an entry of ``$currentOp`` may write before it ends; None: nothing.
+
+    Retryable writes tell of a transaction, too, but not since when it is open: they are none.
+    """
+    opened = (operation.get("transaction") or {}).get("timeOpenMicros")
+    if opened is not None:
+        return Open(opened / 1e6, "a transaction")
     if not operation.get("active"):
         return None
     command = operation.get("command") or {}

@@ -45,6 +45,14 @@ _LATER = frozenset({
 })  # fmt: skip
 """Elections, restarts, lost cursors and members that lag: what a retry may find mended."""
 _TOO_LONG = 50
+WRITING: Mapping[str, Any] = {
+    "$match": {
+        "$or": [
+            {"transaction": {"$exists": True}}, {"op": {"$nin": ["query", "getmore", "none"]}},
+        ]
+    }
+}  # fmt: skip
+"""Entries of ``$currentOp`` that may write; a transaction that reads just now may write later."""
 
 
 class Session:
@@ -100,10 +108,7 @@ class Session:
 
     def operations(self) -> list[dict[str, Any]]:
         """What the server does just now. Raises RefusedError when the user may not see it."""
-        stages: list[dict[str, Any]] = [
-            {"$currentOp": {"allUsers": True, "idleSessions": True}},
-            {"$match": {"op": {"$nin": ["query", "getmore", "none"]}}},
-        ]
+        stages = [{"$currentOp": {"allUsers": True, "idleSessions": True}}, WRITING]
         with self.translated():
             return list(self._open().admin.aggregate(stages, session=self._session()))
 
