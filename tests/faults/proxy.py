@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from contextlib import suppress
@@ -26,10 +27,14 @@ class Toxin:
 
 
 class Proxy:
-    """Forwards to *port* of this machine; ``struck`` tells whether the toxin has acted."""
+    """Forwards to *port* of this machine; ``struck`` tells whether the toxin has acted.
 
-    def __init__(self, port: int, toxin: Toxin) -> None:
+    tls  what to speak TLS with, in front of a server that does not
+    """
+
+    def __init__(self, port: int, toxin: Toxin, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
+        self._tls = tls
         self._toxin = toxin
         self.struck = False
         self.port = 0
@@ -50,7 +55,9 @@ class Proxy:
 
     def _work(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

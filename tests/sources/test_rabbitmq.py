@@ -20,12 +20,13 @@ import pytest
 
 import services
 from faults.proxy import Proxy, Toxin
-from services import rabbitmq
+from services import rabbitmq, tls
 from sources.contract.world import NAME, Reading
 from tidegate import path
 from tidegate.connections import Endpoint, parse
 from tidegate.errors import (
     ConfigError,
+    DataError,
     RefusedError,
     TrimmedError,
     UnavailableError,
@@ -265,6 +266,35 @@ def test_an_id_that_is_used_again_for_something_else_loses_nothing(bench: Bench)
     assert (bench.stored(), bench.arrived()) == ({1: "A", 2: "B"}, 2)
 
 
+def test_an_id_that_comes_with_other_headers_is_another_message(bench: Bench) -> None:
+    columns = {**COLUMNS, "v": {"type": "string", "path": "$headers.v"}}
+    for v in ("A", "A", "B"):
+        bench.send({"id": 1}, message_id="one", headers={"v": v, "x-delivery-count": 7})
+        bench.run(columns=columns)
+    assert (bench.stored(), bench.arrived()) == ({1: "B"}, 2)
+
+
+@pytest.mark.parametrize("type", ["classic", "quorum"])
+@pytest.mark.parametrize("told", ["headers", "timestamp"])
+def test_messages_that_differ_beside_their_bodies_are_told_apart_when_redelivered(
+    bench: Bench, type: str, told: str
+) -> None:
+    bench.declare(type)
+    path = "$headers.id" if told == "headers" else "$timestamp"
+    columns = {"id": {"type": "int64" if told == "headers" else "timestamp", "path": path}}
+    shared = Breaks(kept=False, time=2)
+    reading = bench.reading(shared, columns=columns)
+    for number in range(5):
+        said: dict[str, Any] = {told: {"id": number} if told == "headers" else number}
+        bench.send({"v": "same"}, **said)
+        if number == 1:
+            assert len(reading.rows()) == 2
+    with pytest.raises(ConnectionError):
+        reading.rows()
+    assert len(reading.rows()) == 3
+    assert len(list(shared.arrivals(NAME))) == 5
+
+
 def test_what_arrived_stays_when_the_connection_is_lost(bench: Bench) -> None:
     count = 400
     bench.rows(*((id, "x" * 300) for id in range(count)))
@@ -370,6 +400,36 @@ def test_what_is_no_json_is_held_and_stops_nothing(bench: Bench) -> None:
     assert len(held) == 6
     assert all("no JSON text" in text for text in held)
     assert "message 2: " in held[0] and "'{'" in held[0]
+
+
+def test_a_route_that_is_no_text_is_kept_as_it_can_be_written(bench: Bench) -> None:
+    exchange = f"{bench.queue}.in"
+    bench.channel.exchange_declare(exchange, "fanout")
+    bench.channel.queue_bind(bench.queue, exchange)
+    octets: Any = b"\xff.new"
+    bench.send({"id": 1}, exchange=exchange, key=octets, message_id="a\0b")
+    bench.rows((2, "x"))
+    bench.channel.exchange_delete(exchange)
+    bench.run(columns={"id": "int64", "v": {"type": "string", "path": "$key"}})
+    assert bench.stored() == {1: "\\xff.new", 2: bench.queue}
+
+
+def test_a_header_that_the_driver_cannot_read_is_told_and_may_be_removed(
+    bench: Bench,
+) -> None:
+    class Milliseconds(datetime):
+        def utctimetuple(self) -> time.struct_time:
+            return time.struct_time((2026, 3, 1, 500_000_000, 0, 0, 0, 1, 0))
+
+    bench.send({"id": 1}, headers={"at": Milliseconds(2026, 3, 1)})
+    bench.rows((2, "x"))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"queue .*timestamp in milliseconds.*Remove that"):
+            bench.run()
+    bench.channel.queue_purge(bench.queue)
+    bench.rows((3, "x"))
+    bench.run()
+    assert bench.stored() == {3: "x"}
 
 
 def test_a_message_that_is_too_large_is_held_until_it_is_allowed(bench: Bench) -> None:
@@ -540,6 +600,27 @@ def test_a_server_without_tls_is_told_so(bench: Bench) -> None:
     endpoint = replace(bench.broker.admin, kind="amqps")
     with pytest.raises((RefusedError, UnavailableError), match=r"TLS|does not answer"):
         bench.run(endpoint=endpoint)
+
+
+def test_only_who_is_not_trusted_is_refused_and_a_line_that_drops_is_not(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.rows(*((id, "x" * 300) for id in range(400)))
+    file = tls.certificate(tmp_path)
+    endless, later, soon = Toxin("cut", 1 << 60), Toxin("cut", 90_000), Toxin("cut", 700)
+    port = bench.broker.admin.port or 0
+    with Proxy(port, endless, tls.serving(file)) as server:
+        there = replace(bench.broker.admin, kind="amqps", port=server.port)
+        with pytest.raises(RefusedError, match=r"no trusted TLS connection.*ssl_ca"):
+            bench.run(endpoint=there)
+        there = replace(there, options={"ssl_ca": str(file)})
+        for toxin in (soon, later):
+            with Proxy(server.port, toxin) as line:
+                with pytest.raises(UnavailableError, match=r"does not answer: .*SSL"):
+                    bench.run(endpoint=replace(there, port=line.port))
+                assert line.struck
+        bench.run(endpoint=there)
+    assert len(bench.stored()) == 400
 
 
 # Stream queues ---------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +21,10 @@ from tidegate.sources.rows.records import Record, reach
 
 ROW_BITS = 18
 """Bits of an order token that number the rows of one message; those above are its place."""
+_BROKERS = re.compile(
+    r"x-(delivery-count|acquired-count|stream-offset|death|(first|last)-death-.*)"
+)
+"""Headers that the broker adds, and may change from one delivery to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,11 @@ class Message:
     @classmethod
     def of(cls, method: Basic.Deliver, properties: BasicProperties, octets: bytes) -> Message:
         """With its digest."""
-        route = f"{method.exchange}\0{method.routing_key}\0".encode()
-        return cls(method, properties, octets, sha256(route + octets).hexdigest()[:32])
+        headers = _plain(properties.headers or {})
+        said = {name: headers[name] for name in headers if not _BROKERS.fullmatch(name)}
+        route = _plain([method.exchange, method.routing_key])
+        front = json.dumps([*route, properties.timestamp, said], sort_keys=True)
+        return cls(method, properties, octets, sha256(front.encode() + octets).hexdigest()[:32])
 
     @property
     def marked(self) -> bool:
@@ -44,7 +53,7 @@ class Message:
     @property
     def id(self) -> str | None:
         """What its sender calls it."""
-        return str(self.properties.message_id) if self.properties.message_id else None
+        return str(_plain(self.properties.message_id)) if self.properties.message_id else None
 
     @property
     def offset(self) -> int | None:
@@ -56,7 +65,9 @@ class Message:
     def envelope(self) -> dict[str, Json]:
         """All of it, as plain JSON."""
         said = self.properties
-        found: dict[str, Json] = {"exchange": self.method.exchange, "key": self.method.routing_key}
+        found: dict[str, Json] = {
+            "exchange": _plain(self.method.exchange), "key": _plain(self.method.routing_key),
+        }  # fmt: skip
         try:
             found["text"] = self.octets.decode()
         except UnicodeDecodeError:
@@ -143,7 +154,7 @@ def _moment(seconds: int | None) -> str | int | None:
 def _plain(value: Any) -> Json:
     """What :mod:`json` can write, of what a header can be."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, bytes | bytearray):

@@ -1,9 +1,10 @@
 """Which of the messages that come once more arrived before.
 
-A message with an id of its sender's is known by that id and its content. One without has no name,
-so two that say the same are two: A, B, A must end as A. But a message that was kept, and whose
-acknowledgement was lost with the connection or the broker, comes once more too, and must not count
-again. What the broker tells is this:
+A message with an id of its sender's is known by that id and its content: route, body, time and
+headers, without those that the broker adds. One without has no name, so two that say the same are
+two: A, B, A must end as A. But a message that was kept, and whose acknowledgement was lost with the
+connection or the broker, comes once more too, and must not count again. What the broker tells is
+this:
 
 * A message that is not marked *redelivered* was never delivered before: it is new.
 * Those that are marked come first, in the order of the queue. They are the last of what was
@@ -55,7 +56,8 @@ class Redelivered:
         found = []
         for message in messages:
             if message.id:
-                found.append((f"{_NAMED}{message.id}.{message.digest}", message.envelope))
+                name = message.id.replace("\0", "\\0")  # which not every store keeps in a text
+                found.append((f"{_NAMED}{name}.{message.digest}", message.envelope))
             elif message.marked and self._arrived:
                 self._arrived -= 1
             else:

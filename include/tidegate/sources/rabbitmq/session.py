@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,10 +17,17 @@ from pika.exceptions import (
     ChannelClosedByBroker,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
+    StreamLostError,
 )
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
+from tidegate.errors import (
+    ConfigError,
+    DataError,
+    RefusedError,
+    TidegateError,
+    UnavailableError,
+)
 
 SECONDS = 10
 _NO = (AuthenticationError, ProbableAccessDeniedError, ProbableAuthenticationError)
@@ -31,13 +39,15 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 def connected(endpoint: Endpoint, name: str, queue: str) -> Iterator[BlockingConnection]:
     """A connection, closed in the end: then the broker has seen what was acknowledged.
 
-    Raises UnavailableError, RefusedError, ConfigError; what is not the driver's passes.
+    Raises UnavailableError, RefusedError, ConfigError, DataError; what is not the driver's passes.
     """
     where = f"{name}: queue {queue!r} of connection {endpoint.name!r} ({_address(endpoint)})"
     parameters = _parameters(endpoint)
     try:
         connection = BlockingConnection(parameters)
     except (AMQPError, AMQPConnectorException, OSError) as error:
+        if untrusted := _untrusted(error, where, endpoint):
+            raise untrusted from None
         raise _translated(error, where, endpoint) from None
     try:
         yield connection
@@ -77,12 +87,24 @@ def _translated(error: Exception, where: str, endpoint: Endpoint) -> TidegateErr
             f"{where}: the broker refused the user {endpoint.user!r}: {text}. Check the "
             "connection's user and password, and its schema, which is the virtual host."
         )
-    if "SSL" in text or "certificate" in text.lower():
-        return RefusedError(
-            f"{where}: no trusted TLS connection: {text}. TLS has a port of its own, mostly 5671. "
-            "Give ssl_ca in the connection's extra fields, or insecure: true to do without."
+    if isinstance(error, StreamLostError) and re.search(r"(Value|Overflow)Error\(", text):
+        return DataError(
+            f"{where}: a message that waits has a header that is out of range, such as a timestamp "
+            f"in milliseconds: {text}. The driver cannot read it, nor what is behind it. Remove "
+            "that message from the queue, and mend its sender."
         )
     return UnavailableError(f"{where}: the broker does not answer: {text}")
+
+
+def _untrusted(error: Exception, where: str, endpoint: Endpoint) -> RefusedError | None:
+    """What a handshake of TLS that failed while connecting means; a line may drop in it, too."""
+    text = " ".join(endpoint.scrub(f"{error!r}").split())
+    if "SSL" not in text or "SSLEOFError" in text:
+        return None
+    return RefusedError(
+        f"{where}: no trusted TLS connection: {text}. TLS has a port of its own, mostly 5671. "
+        "Give ssl_ca in the connection's extra fields, or insecure: true to do without."
+    )
 
 
 def _address(endpoint: Endpoint) -> str:
