@@ -545,6 +545,33 @@ def lying_zip() -> bytes:
     return bytes(data)
 
 
+def odd_xlsx(rows: str = "") -> bytes:
+    """A workbook whose one sheet has *rows*; without them, is a chart."""
+    from openpyxl import Workbook
+
+    book, buffer, out = Workbook(), io.BytesIO(), io.BytesIO()
+    if not rows:
+        book.create_chartsheet("chart")
+        book.remove(book.worksheets[0])
+    book.save(buffer)
+    with zipfile.ZipFile(buffer) as before, zipfile.ZipFile(out, "w") as after:
+        for name in before.namelist():
+            data = before.read(name)
+            if rows and name == "xl/worksheets/sheet1.xml":
+                data = data.replace(b"</sheetData>", f"{rows}</sheetData>".encode())
+            after.writestr(name, data)
+    return out.getvalue()
+
+
+def far_parquet() -> bytes:
+    """A day that no calendar of Python has."""
+    buffer = io.BytesIO()
+    days = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())
+    parquet.write_table(pa.table({"id": [1], "name": days}), buffer)
+    return buffer.getvalue()
+
+
+NAMES = '<row r="1"><c t="str"><v>id</v></c><c t="str"><v>name</v></c></row>'
 WIDE = b"id,name\n" + (b"1," + b"x" * 10_000 + b"\n") * 4_000
 HOSTILE: dict[str, tuple[Callable[[], bytes | str], str]] = {
     "bomb.zip": (lambda: zip_of(a=WIDE), "[bomb]"),
@@ -587,6 +614,18 @@ HOSTILE: dict[str, tuple[Callable[[], bytes | str], str]] = {
     "header.csv": (lambda: "id,Name\n1,a\n", "[columns]"),
     "twice.csv": (lambda: "id,name,name\n1,a,b\n", "column 'name' is there twice"),
     "quotes.csv": (lambda: 'id,name\n1,"a"b\n', "[no CSV]"),
+    "sjis.xml": (
+        lambda: '<?xml version="1.0" encoding="Shift_JIS"?><r><o>\u3042</o></r>'.encode("cp932"),
+        "[damaged]",
+    ),
+    "unknown.xml": (lambda: '<?xml version="1.0" encoding="x-9"?><r/>', "[damaged]"),
+    "far.parquet": (far_parquet, "[damaged]"),
+    "huge.json": (lambda: '[{"id": 1e99999999999999999999}]', "beyond all bounds"),
+    "huge.ndjson": (lambda: '{"id": 1e99999999999999999999}', "beyond all bounds"),
+    "number.xlsx": (
+        lambda: odd_xlsx(NAMES + '<row r="2"><c t="n"><v>one</v></c></row>'), "[damaged]",
+    ),
+    "chart.xlsx": (odd_xlsx, "[damaged]"),
     "what.bin": (lambda: "x", "does not say what it is"),
 }  # fmt: skip
 

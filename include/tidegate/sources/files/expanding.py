@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
-from xml.etree.ElementTree import ParseError
 
 import pyarrow as pa
 
+from tidegate.errors import TidegateError
 from tidegate.sources.files.entry import BadFileError
 from tidegate.sources.files.options import Limits, Packing
 
 FREE = 16_000_000
 """Octets that may come out of a file however small it is."""
-_BROKEN = (
-    EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, pa.ArrowException, csv.Error,
-    ParseError, NotImplementedError,
-)  # fmt: skip
 
 
 class Meter:
@@ -127,13 +121,12 @@ def _inner(name: str) -> str:
 
 @contextmanager
 def judged() -> Iterator[None]:
-    """What readers of formats raise, as BadFileError; a disk's own errors as they are."""
+    """What readers of formats raise, as BadFileError; the machine's own errors as they are."""
     try:
         yield
-    except _BROKEN as error:
+    except Exception as error:
+        ours = isinstance(error, TidegateError) or type(error) is MemoryError
+        if ours or getattr(error, "errno", None) is not None:
+            raise
         what = str(error) or type(error).__name__
         raise BadFileError("damaged", f"it cannot be read: {what[:200]}") from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise BadFileError("damaged", f"it cannot be read: {str(error)[:200]}") from error

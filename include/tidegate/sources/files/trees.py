@@ -77,6 +77,8 @@ class Text:
                 raise BadFileError("too deep", f"{self._where()}: it is nested too deep") from None
             except ValueError as error:
                 problem, end = str(error), len(self._text)
+            except ArithmeticError:
+                problem, end = "a number is beyond all bounds", len(self._text)
             if end < len(self._text) or not self._more():
                 break
         if problem:

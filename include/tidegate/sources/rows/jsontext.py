@@ -20,6 +20,8 @@ def loads(text: str | bytes) -> Any:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    except ArithmeticError:
+        raise ValueError("a number in it is beyond all bounds") from None
 
 
 def _refuse(word: str) -> Any:
