@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from faults.proxy import Proxy, Toxin
 from services.websocket import Channel, WebSocketPeer
 from sources.contract.world import NAME, Reading
 from tidegate.connections import Endpoint
@@ -113,6 +114,18 @@ def test_what_is_told_twice_counts_once_where_messages_have_an_identity(
     assert numbers(Reading(endpoint, stream())) == [1, 2]
     reading = Reading(endpoint, stream(id=None))
     assert numbers(reading) == [1, 2, 1]
+
+
+def test_a_server_that_numbers_its_messages_anew_is_heard(
+    endpoint: Endpoint, channel: Channel
+) -> None:
+    columns = {"seq": "int64", "price": "decimal(12,4)", "name": {"type": "string", "path": "$id"}}
+    reading = Reading(endpoint, stream(resume=None, columns=columns))
+    fill(channel, 3)
+    assert [row["name"] for row in reading.rows()] == ["1", "2", "3"]
+    channel.log = ['{"seq": 1, "price": 7}', channel.log[1], '{"seq": 3, "price": 8}']
+    found = [(row["name"], row["price"]) for row in reading.rows()]
+    assert found == [("1", 7), ("3", 8)]
 
 
 def test_without_resume_only_what_is_said_while_a_run_listens_is_heard_and_the_doctor_says_so(
@@ -235,6 +248,20 @@ def test_what_is_no_json_is_held_and_not_lost(endpoint: Endpoint, channel: Chann
     assert "the message is not JSON" in found[0]["_held"]
 
 
+def test_what_is_no_json_is_held_though_only_some_messages_count(
+    endpoint: Endpoint, channel: Channel
+) -> None:
+    channel.log = [
+        "no json",
+        b"\xff\xfe",
+        "null",
+        '{"type": "beat"}',
+        '{"type": "trade", "seq": 5}',
+    ]
+    found = Reading(endpoint, stream(only={"type": "trade"})).rows()
+    assert [row["_held"] is not None for row in found] == [True, True, False]
+
+
 def test_numbers_are_exact(endpoint: Endpoint, channel: Channel) -> None:
     channel.log = ['{"seq": 1, "price": 12345678.1234}', '{"seq": 2, "price": 0.3000}']
     prices = [str(row["price"]) for row in Reading(endpoint, stream()).rows()]
@@ -311,6 +338,35 @@ def test_a_server_that_is_busy_is_asked_again(endpoint: Endpoint, channel: Chann
     channel.say(price=1)
     channel.refuse = [503, 429]
     assert numbers(Reading(endpoint, stream())) == [1]
+
+
+def test_a_line_that_is_cut_in_the_handshake_is_opened_again(
+    endpoint: Endpoint, channel: Channel, peer: WebSocketPeer
+) -> None:
+    channel.say(price=1)
+    with Proxy(peer.port, Toxin("cut", 20)) as line:
+        assert numbers(Reading(replace(endpoint, port=line.port), stream())) == [1]
+        assert line.struck
+
+
+def test_who_hangs_up_behind_the_last_message_may(
+    endpoint: Endpoint, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The acknowledgement finds the line closed."""
+    fill(channel, 3)
+    kept = Apart.arrive
+
+    def slowly(self: Apart, name: str, items: Any) -> int:
+        if items:
+            until = time.monotonic() + 10
+            while threading.active_count() > before and time.monotonic() < until:
+                time.sleep(0.001)
+        return kept(self, name, items)
+
+    before = threading.active_count()
+    monkeypatch.setattr(Apart, "arrive", slowly)
+    made = stream(messages=3, acknowledge={"op": "ack", "id": "{value}"})
+    assert numbers(Reading(endpoint, made)) == [1, 2, 3]
 
 
 def test_a_server_that_hangs_up_again_and_again_is_an_error(

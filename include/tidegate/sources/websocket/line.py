@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidMessage,
     InvalidStatus,
     WebSocketException,
 )
@@ -89,7 +90,8 @@ class Line:
             )
         if isinstance(error, ConnectionClosed):
             return self._closed(error)
-        if isinstance(error, InvalidHandshake):
+        cut = isinstance(error, InvalidMessage) and isinstance(error.__cause__, EOFError | OSError)
+        if isinstance(error, InvalidHandshake) and not cut:
             return ConfigError(f"{self.where} is no WebSocket server: {text}. Check host and path.")
         return UnavailableError(f"{self.where} does not answer: {text}.")
 

@@ -2,7 +2,9 @@
 
 A message goes into the store's inbox before it counts: only then is it acknowledged, and only then
 does the position move from which the server would go on. So what was heard and not kept is asked
-for once more, where the server can; and what is said twice has the identity of the first time.
+for once more, where the server can; and what is said twice, word for word, is known by its digest.
+A message that only calls itself as another one did counts: a server that was made anew may number
+its messages from the beginning.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -33,13 +36,15 @@ BATCH_SECONDS = 1.0
 """Messages, octets, and seconds after which what was heard is kept."""
 PAUSE = 0.05
 """… or when nothing more came for so many seconds."""
+NO_JSON = object()
+"""The value of a message that has none."""
 Keep = Callable[[Sequence[tuple[str, Json]]], int]
 """Keeps (id, body) for good; returns the number given last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One message that counts."""
+    """One message that counts; *id* is of all that it says, where it has an *identity*."""
 
     id: str
     body: Json
@@ -96,6 +101,7 @@ class Listening:
                 self._take(connection)
                 if self._full():
                     self._store(connection)
+            self._store(connection)
         except ConnectionClosed as error:
             self._store(None)
             if ended(error):
@@ -105,7 +111,6 @@ class Listening:
         except TidegateError:
             self._store(None)
             raise
-        self._store(connection)
 
     def _greet(self, connection: ClientConnection) -> None:
         resume = self._stream.resume
@@ -142,6 +147,8 @@ class Listening:
         """The message as it is kept; None: it does not count. Raises RefusedError."""
         text, value = _opened(said)
         stream = self._stream
+        if value is NO_JSON:
+            return Heard(f"?{uuid4().hex}", text, len(said))
         if stream.error_at and (told := at(value, stream.error_at)):
             raise RefusedError(
                 f"{self._line.where} tells an error: {self._line.start(text_or_json(told))}. Check "
@@ -149,13 +156,14 @@ class Listening:
             )
         if not all(_says(value, path, wanted) for path, wanted in stream.only.items()):
             return None
-        if stream.rows is not None and value is not None and at(value, stream.rows) is None:
+        if stream.rows is not None and at(value, stream.rows) is None:
             return None
         position = _plain(at(value, stream.resume.field)) if stream.resume else None
-        identity = at(value, stream.id) if stream.id else None
-        if identity is None or isinstance(identity, dict | list):
+        identity = identity_of(value, stream)
+        if identity is None:
             return Heard(f"?{uuid4().hex}", text, len(said), position)
-        return Heard(str(identity), text, len(said), position, identity)
+        digest = sha256(str(text).encode()).hexdigest()[:32]
+        return Heard(digest, text, len(said), position, identity)
 
     def _store(self, connection: ClientConnection | None) -> None:
         """Keep the batch for good; then, and only then, acknowledge it and move on."""
@@ -173,19 +181,25 @@ class Listening:
                     connection.send(text_of(fill(self._stream.acknowledge, heard.identity)))
 
 
+def identity_of(value: Any, stream: WebSocketStream) -> Any:
+    """What the message calls itself; None: nothing."""
+    found = at(value, stream.id) if stream.id else None
+    return None if isinstance(found, dict | list) else found
+
+
 def _opened(said: str | bytes) -> tuple[Json, Any]:
-    """The message as text (octets that are none as base64), and its value; None: no JSON."""
+    """The message as text (octets that are none as base64), and its value, or NO_JSON."""
     if isinstance(said, bytes):
         try:
             text = said.decode()
         except UnicodeDecodeError:
-            return {"octets": b64encode(said).decode()}, None
+            return {"octets": b64encode(said).decode()}, NO_JSON
     else:
         text = said
     try:
         return text, jsontext.loads(text)
     except ValueError:
-        return text, None
+        return text, NO_JSON
 
 
 def _says(value: Any, path: str, wanted: Any) -> bool:

@@ -62,8 +62,8 @@ class WebSocketStream(WebSocketSettings, DeclaredStream):
     )
     id: Path | None = Field(
         None,
-        description="where in a message its identity is: one that is heard twice counts once; "
-        "default: each counts",
+        description="where in a message its identity is: one that is heard twice, word for word, "
+        "counts once; default: each counts",
     )
     error_at: Path | None = Field(None, description="where a message tells of an error")
     resume: Resume | None = Field(

@@ -16,7 +16,7 @@ from tidegate.sources.rows.page import Tokens
 from tidegate.sources.rows.records import Record, Records
 from tidegate.sources.web.templates import at
 from tidegate.sources.websocket.line import Line
-from tidegate.sources.websocket.listening import Listening
+from tidegate.sources.websocket.listening import Listening, identity_of
 from tidegate.sources.websocket.options import WebSocketStream
 from tidegate.types import Column
 
@@ -101,6 +101,8 @@ class WebSocketSource(Basis):
             reason = Reason("pull", "no JSON", f"the message is not JSON: {error}"[:300])
             yield Record(arrival.body, facts, token, reasons=(reason,))
             return
+        if (identity := identity_of(value, self._stream)) is not None:
+            facts["id"] = str(identity)
         found = value if self._stream.rows is None else at(value, self._stream.rows)
         for row, item in enumerate(found if isinstance(found, list) else [found]):
             yield Record(item, {**facts, "message": value}, token | min(row, (1 << PAGE_BITS) - 1))
