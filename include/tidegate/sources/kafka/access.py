@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tidegate.connections import Endpoint
@@ -41,7 +42,7 @@ def settings(endpoint: Endpoint) -> dict[str, Any]:
     servers = extra.pop("bootstrap.servers", None) or _address(endpoint)
     made = {"bootstrap.servers": servers, **GENTLE, **_login(endpoint), **extra}
     made.setdefault("security.protocol", _protocol(servers, made, endpoint))
-    if not _insecure(endpoint):
+    if not insecure(endpoint):
         _refuse_unverified(endpoint, made)
     return {**made, **OURS}
 
@@ -65,26 +66,33 @@ def _login(endpoint: Endpoint) -> dict[str, Any]:
 
 def _protocol(servers: str, made: dict[str, Any], endpoint: Endpoint) -> str:
     """TLS, except on this machine or where the connection is ``insecure``."""
-    plain = _insecure(endpoint) or all(map(_is_local, servers.split(",")))
+    plain = insecure(endpoint) or all(map(is_local, servers.split(",")))
     transport = "plaintext" if plain else "ssl"
     return f"sasl_{transport}" if any(name.startswith("sasl.mech") for name in made) else transport
 
 
-def _is_local(server: str) -> bool:
+def is_local(server: str) -> bool:
+    """Whether traffic to *server*, a host and a port, stays on this machine."""
     host = server.strip().rpartition("://")[2].rpartition(":")[0]
     return host in {"localhost", "[::1]"} or host.startswith("127.")
 
 
-def _insecure(endpoint: Endpoint) -> bool:
+def insecure(endpoint: Endpoint) -> bool:
+    """Whether the connection wants to do without verified TLS."""
     return str(endpoint.options.get("insecure", "")).lower() in {"1", "true", "yes"}
+
+
+def verifies(options: Mapping[str, Any]) -> bool:
+    """Whether the servers' certificates are looked at."""
+    return str(options.get("enable.ssl.certificate.verification", True)).lower() != "false"
 
 
 def _refuse_unverified(endpoint: Endpoint, made: dict[str, Any]) -> None:
     """Traffic that others can read or change needs ``insecure: true``."""
-    local = all(map(_is_local, made["bootstrap.servers"].split(",")))
+    local = all(map(is_local, made["bootstrap.servers"].split(",")))
     protocol = str(made["security.protocol"]).lower()
     unchecked = (
-        str(made.get("enable.ssl.certificate.verification", True)).lower() == "false"
+        not verifies(made)
         or str(made.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none"
     )
     if not local and ("plaintext" in protocol or unchecked):

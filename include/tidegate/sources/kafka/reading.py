@@ -131,7 +131,7 @@ def _inside(window: Window) -> Callable[[Message], bool]:
 
     def inside(message: Message) -> bool:
         at = values.stamped(message)
-        return at is not None and since <= at < until
+        return isinstance(at, datetime) and since <= at < until
 
     return inside
 

@@ -54,7 +54,7 @@ class Reader:
             return Record(None, facts, token, True, reasons)
         try:
             return Record(self._value(raw), facts, token, False, reasons)
-        except (ValueError, TypeError, EOFError, LookupError) as error:
+        except ValueError as error:
             reason = self._poison(message, "value", raw, error)
             return Record(_text(raw), facts, token, False, (*reasons, reason))
 
@@ -73,12 +73,18 @@ def reader_of(form: str) -> Read:
     return jsontext.loads if form == "json" else bytes.decode
 
 
-def stamped(message: Message) -> datetime | None:
-    """When it was written, as its producer or its broker says."""
+def stamped(message: Message) -> datetime | int | None:
+    """When it was written, as its producer or its broker says.
+
+    What is no moment (microseconds, mostly) stays a number, for its column to refuse.
+    """
     kind, millis = message.timestamp()
     if kind == TIMESTAMP_NOT_AVAILABLE:
         return None
-    return EPOCH + timedelta(milliseconds=millis)
+    try:
+        return EPOCH + timedelta(milliseconds=millis)
+    except OverflowError:
+        return int(millis)
 
 
 def spell(value: Any) -> str:
