@@ -23,6 +23,8 @@ from tidegate.connections import Endpoint, parse
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tidegate"
 KEY, SECRET = "tide", "p4ss/W0rd+x"
+LISTER = "lister"
+"""Who may list, and read nothing; not known to a server found elsewhere."""
 _numbers = itertools.count(1)
 
 
@@ -99,7 +101,9 @@ def _command(program: str, folder: str) -> tuple[int, list[str]]:
     config = Path(folder, "s3.json")
     credentials = [{"accessKey": KEY, "secretKey": SECRET}]
     admin = {"name": "tide", "credentials": credentials, "actions": ["Admin"]}
-    config.write_text(json.dumps({"identities": [admin]}))
+    credentials = [{"accessKey": LISTER, "secretKey": SECRET}]
+    lister = {"name": "lister", "credentials": credentials, "actions": ["List"]}
+    config.write_text(json.dumps({"identities": [admin, lister]}))
     names = [
         "master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
         "filer.port.grpc", "s3.port", "s3.port.grpc",

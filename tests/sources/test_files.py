@@ -14,8 +14,10 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from tidegate.job import Job
 from tidegate.model import Mode, Report, Request, Window
 from tidegate.pipeline.models import Source
 from tidegate.sources import open_source
+from tidegate.sources.files import local
 from tidegate.sources.files.options import FilesStream
 
 COLUMNS = {"id": "int64", "name": "string"}
@@ -174,6 +177,14 @@ def test_of_one_key_the_file_written_last_wins_in_a_full_run_too(landing: Landin
     assert landing.stored() == {1: "newest"}
 
 
+def test_a_small_old_file_does_not_win_over_a_large_new_one_in_a_full_run(landing: Landing) -> None:
+    landing.drop("z.csv", csv_of("old"), at=1e9)
+    landing.drop("a.csv", csv_of("new", "b", "c", "d"), at=1.1e9)
+    landing.run(page_rows=2)
+    landing.run(Mode.FULL, page_rows=2)
+    assert landing.stored()[1] == "new"
+
+
 def test_a_full_run_that_broke_off_hides_nothing_that_comes_later(
     landing: Landing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +217,9 @@ def test_windows_go_by_the_time_of_a_file_or_the_date_in_its_name(landing: Landi
     named = {"day": "x-%Y%m%d.csv", "time_zone": "America/New_York"}
     landing.run(Mode.WINDOW, Window.between(days[2], days[2] + timedelta(hours=6)), **named)
     assert landing.stored() == {2: "2", 3: "3"}
+    landing.drop("x-20260231.csv", csv_of("no such day", first=4), at=days[0].timestamp())
+    landing.run(Mode.WINDOW, Window.between(days[0] - timedelta(days=1), days[1]), **named)
+    assert landing.stored()[4] == "no such day"
 
 
 def test_an_old_window_read_again_brings_back_nothing_old(landing: Landing) -> None:
@@ -227,6 +241,91 @@ def test_a_file_removed_before_it_was_read_is_told(landing: Landing) -> None:
     file.unlink()
     (row,) = reading.rows()
     assert "b.csv: it arrived, and was removed before it was read" in row["_held"]
+
+
+def test_a_file_put_back_in_the_place_of_another_is_read_again(landing: Landing) -> None:
+    for place in ("good", "bad", "good", "bad"):
+        backup = landing.drop(f".{place}", csv_of(place), at=1e9)
+        backup.rename(landing.root / "a.csv")
+        landing.run()
+        assert landing.stored() == {1: place}
+        assert landing.run().pulled == 0
+    landing.run(Mode.FULL)
+    assert landing.stored() == {1: "bad"}
+
+
+def test_what_was_away_when_it_was_to_be_read_is_read_when_it_is_back(landing: Landing) -> None:
+    landing.drop("in/a.csv", csv_of("a"))
+    reading = landing.reading(files="**/*.csv")
+    with open_source(landing.endpoint, reading.stream, NAME) as source:
+        source.observe(reading.shared)
+    inner, away = landing.root / "in", landing.root / ".away"
+    inner.rename(away)
+    assert reading.rows() == []  # all of them anew
+    away.rename(inner)
+    assert [row["name"] for row in reading.rows()] == ["a"]
+    landing.drop("in/b.csv", csv_of("b"))
+    with open_source(landing.endpoint, reading.stream, NAME) as source:
+        source.observe(reading.shared)
+    inner.rename(away)
+    (row,) = reading.rows()
+    assert "in/b.csv: it arrived, and was removed before it was read" in row["_held"]
+    assert reading.rows() == []
+    away.rename(inner)
+    assert [row["name"] for row in reading.rows()] == ["b"]
+    assert reading.rows() == []
+
+
+def test_a_file_swapped_while_it_was_read_and_put_back_is_read(landing: Landing) -> None:
+    file = landing.drop("a.csv", csv_of("one"), at=1e9)
+    reading = landing.reading()
+    with open_source(landing.endpoint, reading.stream, NAME) as source:
+        source.adopt(source.columns())
+        seen = source.observe(reading.shared)
+        file.write_text(csv_of("other"))
+        assert list(source.pull(1, None, None)) == []
+        reading.watermark = seen.high
+        reading.memory = {**seen.memory, **source.memory()}
+    landing.drop("a.csv", csv_of("one"), at=1e9)
+    assert [row["name"] for row in reading.rows()] == ["one"]
+
+
+def test_a_fault_that_passes_skips_no_file(landing: Landing) -> None:
+    landing.drop("a.csv", csv_of("a"))
+    reading = landing.reading()
+    with open_source(landing.endpoint, reading.stream, NAME) as source:
+        source.adopt(source.columns())
+        source.observe(reading.shared)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            with pytest.raises(UnavailableError, match="Too many open files") as caught:
+                list(source.pull(1, None, None))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert type(caught.value) is UnavailableError
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_what_another_run_noted_meanwhile_is_read(landing: Landing, grows: bool) -> None:
+    landing.drop("a.csv", csv_of("one"), at=1e9)
+    reading = landing.reading(grows=grows, files="*.csv")
+    reading.rows()
+    landing.drop("d.csv", csv_of("d", first=4))
+    place = local.Folder(landing.endpoint, "*.csv", NAME)
+    listed = list(place.list())
+    landing.drop("c.csv", csv_of("c", first=3))
+    landing.drop("a.csv", csv_of("one", "two"))
+    with open_source(landing.endpoint, reading.stream, NAME) as other:
+        other.observe(reading.shared)
+    with pytest.MonkeyPatch.context() as patch:
+        lists = iter([listed])
+        there = local.Folder.list
+        patch.setattr(local.Folder, "list", lambda self: next(lists, None) or there(self))
+        found = {row["name"]: row["_held"] for row in reading.rows()}
+    assert found.keys() - {"one"} == {"c", "d", "two"}
+    assert set(found.values()) == {None}
+    assert reading.rows() == []
 
 
 # When a file is whole --------------------------------------------------------------------------
@@ -784,6 +883,34 @@ def test_an_object_rewritten_meanwhile_is_read_as_its_next_version(
         server.put(name, "a.csv", csv_of("two").encode())
         assert list(source.pull(1, None, None)) == []
     assert [row["name"] for row in reading.rows()] == ["two"]
+
+
+def test_a_refusal_to_read_one_object_holds_no_file(
+    bucket: tuple[s3.Server, str], landing: Landing
+) -> None:
+    server, name = bucket
+    server.put(name, "a.csv", csv_of("a").encode())
+    reading = Reading(server.endpoint(name), landing.stream())
+    lister = Reading(replace(reading.endpoint, user=s3.LISTER), reading.stream, reading.shared)
+    with pytest.raises(RefusedError, match="give them the right to list and to read"):
+        lister.rows()
+    assert [row["name"] for row in reading.rows()] == ["a"]
+
+
+def test_keys_that_have_expired_are_waited_for(landing: Landing) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(b"<Error><Code>ExpiredToken</Code><Message>expired</Message></Error>")
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {"endpoint_url": f"http://127.0.0.1:{server.server_port}"}
+        endpoint = Endpoint("shop", "aws", None, None, "k", "s3cret", "b", options)
+        with pytest.raises(UnavailableError, match="refuses: expired"):
+            Reading(endpoint, landing.stream()).rows()
+        server.shutdown()
 
 
 def test_no_error_of_s3_has_the_secret(bucket: tuple[s3.Server, str], landing: Landing) -> None:

@@ -4,6 +4,7 @@ From the place inwards::
 
     reading    the source: which files a run reads, all of a file or nothing of it
     arriving   which files are whole, and which of them are new
+    aside      what waits until all of a file was read
     growing    files that only grow: read on from where they ended
     local      a folder; never through a symbolic link
     remote     S3, and other object stores and servers
@@ -14,6 +15,7 @@ From the place inwards::
     sheets     Parquet and Excel
     entry      a file as it was found; what may be wrong with it
     options    what a stream may say
+    naming     what their names tell
     discovery  what streams there could be
 """
 
@@ -28,6 +30,18 @@ from tidegate.sources.files.options import FilesSettings, FilesStream
 if TYPE_CHECKING:
     from tidegate.connections import Endpoint
     from tidegate.sources import Source
+    from tidegate.sources.files.entry import Place
+
+
+def place_of(endpoint: Endpoint, pattern: str, name: str) -> Place:
+    """Where *endpoint* leads, and what *pattern* names there."""
+    if endpoint.kind in {"fs", "file"}:
+        from tidegate.sources.files.local import Folder
+
+        return Folder(endpoint, pattern, name)
+    from tidegate.sources.files.remote import Remote
+
+    return Remote(endpoint, pattern, name)
 
 
 def _open(endpoint: Endpoint, stream: FilesStream, name: str) -> Source:

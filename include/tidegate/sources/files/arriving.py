@@ -1,8 +1,9 @@
 """Which files are whole, and which of them are new: what is there, minus what arrived before.
 
 No time decides what is new: a file that is old, and comes late, is as new as any. A file arrives
-anew when its size, its time or, as its inode tells, its content changed; it does not when it was
-only given other rights or another name for a while.
+anew when its size, its time or, as its inode tells, its content changed, or when it took the place
+of another delivery of its name; it does not when it was only given other rights or another name for
+a while.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from dataclasses import dataclass
 from tidegate.fields import seconds
 from tidegate.model import Json
 from tidegate.sources import Shared
-from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, Place
+from tidegate.sources.files.entry import (
+    BadFileError,
+    ChangedFileError,
+    Entry,
+    Place,
+    delivered,
+    file_of,
+    returned,
+)
 from tidegate.sources.files.options import FilesStream
 
 MARKER = ".done"
@@ -29,18 +38,23 @@ class Arriving:
     name: str
     shared: Shared
 
-    def note(self, entries: Iterable[Entry], looks: dict[str, Json]) -> tuple[int, dict[str, Json]]:
-        """Let arrive what is new and whole; the last number, and the next run's *looks*."""
+    def note(
+        self, entries: Iterable[Entry], looks: dict[str, Json], unread: dict[str, int]
+    ) -> tuple[int, dict[str, Json]]:
+        """Let arrive what is new and whole; the last number, and the next run's *looks*.
+
+        *unread* is by name the last delivery that could not be read; it arrives once more.
+        """
         there = list(entries)
         before = self.shared.arrived(self.name, (entry.known for entry in there))
         new = sorted(
-            (entry for entry in there if entry.known not in before),
+            (entry for entry in there if entry.known not in before or entry.name in unread),
             key=lambda entry: (entry.modified, entry.name),
         )
         after: dict[str, Json] = {}
         whole = [entry for entry in new if self._is_whole(entry, looks, after)]
         items = [item for entry in whole for item in self._items(entry)]
-        return self.shared.arrive(self.name, items), after
+        return self.shared.arrive(self.name, self._returned(items, unread)), after
 
     def numbered(self, entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
         """Those of *entries* that arrived, by the number that the last such delivery has."""
@@ -56,11 +70,27 @@ class Arriving:
             content = entry.content or contents.get(known)
             wanted[entry.delivery(self._content(entry) if content is None else content)] = entry
         found = {
-            one.id: (one.number, wanted[one.id])
+            id: (one.number, wanted[id])
             for one in self.shared.arrivals(self.name)
-            if one.id in wanted
+            if (id := delivered(one.id)) in wanted
         }
         return sorted(found.values(), key=lambda pair: pair[0])
+
+    def _returned(
+        self, items: list[tuple[str, Json]], unread: dict[str, int]
+    ) -> list[tuple[str, Json]]:
+        """*items*, where what took another's place again, or was not read, is a new delivery."""
+        deliveries = {id: body["file"] for id, body in items if isinstance(body, dict)}
+        before = self.shared.arrived(self.name, deliveries)
+        names = {deliveries[id] for id in before}
+        arrivals = self.shared.arrivals(self.name) if names else ()
+        last = {name: one for one in arrivals if (name := file_of(one)) in names}
+        again: dict[str, str] = {}
+        for id in before:
+            one = last.get(deliveries[id])
+            if one and (delivered(one.id) != id or unread.get(deliveries[id]) == one.number):
+                again[id] = returned(id, one.number)
+        return [(again.get(id, id), body) for id, body in items]
 
     def _items(self, entry: Entry) -> list[tuple[str, Json]]:
         try:

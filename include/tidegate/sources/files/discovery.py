@@ -17,11 +17,10 @@ import pyarrow.parquet as parquet
 
 from tidegate.connections import Endpoint
 from tidegate.pipeline.kinds import Proposal
-from tidegate.sources.files import formats
+from tidegate.sources.files import formats, place_of
 from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, Place
 from tidegate.sources.files.expanding import judged, members
 from tidegate.sources.files.options import LINES, FilesStream, kind_of
-from tidegate.sources.files.reading import place_of
 
 SAMPLE = 200
 """Rows looked at in the newest file of each stream."""

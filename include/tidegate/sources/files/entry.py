@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Protocol
 
 from tidegate.errors import DataError, UnavailableError
+from tidegate.model import Arrival
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AFTER = re.compile(r" after \d+\Z")
 _LONGEST = 1_000
 """Octets of an id: PostgreSQL's indexes take no more than some thousands."""
 
@@ -100,6 +103,24 @@ class Place(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def delivered(id: str) -> str:
+    """The id of the first delivery of what arrived as *id*, see :func:`returned`."""
+    return _AFTER.sub("", id)
+
+
+def returned(id: str, number: int) -> str:
+    """The id of a delivery that arrived before as *id*, and is there again after that *number*."""
+    return f"{id} after {number}"
+
+
+def file_of(arrival: Arrival) -> str | None:
+    """The name of the file that was delivered; None when it is no delivery."""
+    if isinstance(arrival.body, dict):
+        return str(arrival.body["file"])
+    found = arrival.id.startswith('["file", ')
+    return str(json.loads(delivered(arrival.id))[1]) if found else None
 
 
 def _id(*parts: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -17,6 +18,8 @@ from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, UnavailableError
 from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry
 
+_ELSEWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What opening a file says that was removed, or that a link took the place of."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -121,7 +124,10 @@ class Folder:
         except PermissionError as error:
             raise BadFileError("no access", f"it cannot be opened: {error.strerror}") from error
         except OSError as error:
-            raise ChangedFileError(f"{self._name}: {entry.name}: {error.strerror}") from error
+            what = f"{self._name}: {entry.name}: {error.strerror}"
+            if error.errno in _ELSEWHERE:
+                raise ChangedFileError(f"{what}.") from error
+            raise UnavailableError(f"{what}. It is read when it can be opened again.") from error
 
     def _require(self, entry: Entry, file: BinaryIO, grows: bool) -> None:
         now = os.fstat(file.fileno())

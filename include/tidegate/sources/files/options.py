@@ -21,7 +21,6 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 PACKINGS: dict[str, Packing] = {"gz": "gzip", "gzip": "gzip", "zip": "zip", "zst": "zstd"}
 LINES = {"csv", "tsv", "ndjson"}
-_DATES = {"%Y": r"(?P<Y>\d{4})", "%m": r"(?P<m>\d\d)", "%d": r"(?P<d>\d\d)", "%H": r"(?P<H>\d\d)"}
 
 
 def kind_of(name: str) -> tuple[Packing, Format | None]:
@@ -29,14 +28,6 @@ def kind_of(name: str) -> tuple[Packing, Format | None]:
     *_, inner, last = ("", "", *name.lower().rpartition("/")[2].split("."))
     packing = PACKINGS.get(last, "none")
     return packing, FORMATS.get(last if packing == "none" else inner)
-
-
-def day_pattern(text: str) -> str:
-    """The regular expression of a name with a date in it."""
-    pattern = re.escape(text).replace("\\*", ".*")
-    for mark, group in _DATES.items():
-        pattern = pattern.replace(mark, group, 1)
-    return pattern
 
 
 def _glob(text: str) -> str:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.ipc as ipc
 
 from tidegate.model import PAGE_BITS, Json, Reason, Watermark, Window, utc_text
 from tidegate.sources import Finding, Observation, Shared
-from tidegate.sources.files import formats
+from tidegate.sources.files import formats, place_of
 from tidegate.sources.files.arriving import Arriving
+from tidegate.sources.files.aside import aside
 from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, Place
 from tidegate.sources.files.expanding import Meter
 from tidegate.sources.files.growing import Growth, Position
-from tidegate.sources.files.options import day_pattern
+from tidegate.sources.files.naming import moment_of
 from tidegate.sources.files.trees import Why
 from tidegate.sources.rows.basis import Basis
 from tidegate.sources.rows.fitting import Unread
@@ -36,6 +32,8 @@ if TYPE_CHECKING:
 
 _HEAVY = 32_000_000
 """Octets of a file in one page, whatever its rows are."""
+_REMEMBERED = 10_000
+"""How many deliveries that could not be read are waited for."""
 _NO_FACTS: dict[str, Any] = {}
 Todo = tuple[int, Entry | str]
 """A delivery's number, and its file; its name when that is no longer there."""
@@ -53,7 +51,8 @@ class FilesSource(Basis):
         self._arriving: Arriving | None = None
         self._there: dict[str, Entry] = {}
         self._told = any(stream.path(column)[0].startswith("$") for column in stream.columns)
-        self._last = 0
+        self._unread: dict[str, int] = {}
+        self._read = self._last = 0
         self._first = True
 
     def close(self) -> None:
@@ -73,9 +72,11 @@ class FilesSource(Basis):
         """All files that are whole now have arrived."""
         known, self._first = memory or {}, memory is None
         self._grown = {name: Position(**found) for name, found in known.get("grown", {}).items()}
+        self._unread, self._read = dict(known.get("unread", {})), known.get("read", 0)
         self._arriving = Arriving(self._place, self._stream, self._name, shared)
-        self._there = {entry.name: entry for entry in self._place.list()}
-        self._last, looks = self._arriving.note(self._there.values(), known.get("looks", {}))
+        self._list()
+        there, looks = self._there.values(), known.get("looks", {})
+        self._last, looks = self._arriving.note(there, looks, self._unread)
         high = Watermark(self._last, "arrivals of files")
         bound = f"arrival {self._last}; {len(looks)} files are not whole yet"
         return Observation(high, utc_text(datetime.now(UTC)), bound, memory={"looks": looks})
@@ -88,24 +89,32 @@ class FilesSource(Basis):
         return [Finding("note", what, "no-files", "It will be read when it comes.")]
 
     def memory(self) -> dict[str, Json]:
-        """Where files that grow ended."""
+        """Where files that grow ended; how far this was, and which deliveries wait unread."""
         there = {name: found for name, found in self._grown.items() if name in self._there}
-        return {"grown": {name: asdict(found) for name, found in there.items()}}
+        return {
+            "grown": {name: asdict(found) for name, found in there.items()},
+            "unread": dict(list(self._unread.items())[-_REMEMBERED:]),
+            "read": self._last,
+        }
 
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """The files that arrived since *low*; those of a *window*; or all there are."""
-        if low is not None and window is None:
-            yield from self._pages(self._since(int(low.cursor)), read, numbered=True)
-            return
-        self._grown = {}
         if window is not None:
+            self._grown = {}
             todo = [one for one in self._numbered() if self._within(one[1], window)]
             yield from self._pages(todo, read, numbered=True)
-        elif self._first:
+            return
+        found = self._deliveries(int(low.cursor) if low else self._read)
+        if low is not None:
+            yield from self._pages(self._since(found), read, numbered=True)
+            return
+        self._grown = {}
+        self._unread |= {body["file"]: number for number, body in found if not self._is(body)}
+        if self._first:
             yield from self._pages(self._numbered(), read, numbered=True)
         else:  # all of it anew: newer than what was read before, older than what will arrive
             again = self._arrived.shared.arrive(self._name, [(f"all, by read {read}", "")])
-            self._there = {entry.name: entry for entry in self._place.list()}
+            self._list()
             yield from self._pages(self._numbered(), again, numbered=False)
 
     @property
@@ -123,10 +132,25 @@ class FilesSource(Basis):
     def _numbered(self) -> list[tuple[int, Entry]]:
         return self._arrived.numbered(list(self._there.values()))
 
-    def _since(self, low: int) -> Iterator[Todo]:
-        """Deliveries, in order; those that changed since arrive again as what they are now."""
+    def _list(self) -> None:
+        self._there = {entry.name: entry for entry in self._place.list()}
+
+    def _is(self, body: dict[str, Any]) -> bool:
+        """Whether the file is still what was delivered."""
+        entry = self._there.get(body["file"])
+        return entry is not None and entry.mtime_size == (body["size"], body["modified"])
+
+    def _deliveries(self, low: int) -> list[tuple[int, dict[str, Any]]]:
+        """Those since *low*. Another run may have listed later: then this one lists again."""
         arrivals = self._arrived.shared.arrivals(self._name, low, self._last)
         found = [(one.number, one.body) for one in arrivals if isinstance(one.body, dict)]
+        last = {body["file"]: body for _, body in found}
+        if not all(map(self._is, last.values())):
+            self._list()
+        return found
+
+    def _since(self, found: list[tuple[int, dict[str, Any]]]) -> Iterator[Todo]:
+        """Deliveries, in order; those that changed since arrive again as what they are now."""
         last = {body["file"]: number for number, body in found}
         for number, body in found:
             name = body["file"]
@@ -135,16 +159,17 @@ class FilesSource(Basis):
                 continue
             if entry is None:
                 yield number, name
-            elif self._stream.grows or entry.mtime_size == (body["size"], body["modified"]):
+            elif self._stream.grows or self._is(body):
                 yield number, entry
+            else:
+                self._unread[name] = number
 
     def _within(self, entry: Entry, window: Window) -> bool:
-        moment = entry.moment
-        pattern = self._stream.day and day_pattern(self._stream.day)
-        if pattern and (found := re.fullmatch(pattern, entry.name.rpartition("/")[2])):
-            year, month, day = (int(found[mark]) for mark in "Ymd")
-            hour = int(found.groupdict().get("H") or 0)
-            moment = datetime(year, month, day, hour, tzinfo=ZoneInfo(self._stream.time_zone))
+        moment = None
+        if self._stream.day:
+            last = entry.name.rpartition("/")[2]
+            moment = moment_of(last, self._stream.day, self._stream.time_zone)
+        moment = moment or entry.moment
         return window.since <= utc_text(moment) < window.until
 
     def _pages(self, todo: Iterable[Todo], number: int, *, numbered: bool) -> Iterator[pa.Table]:
@@ -156,35 +181,40 @@ class FilesSource(Basis):
         waiting: list[Record] = []
         size = 0
         for arrival, file in todo:
+            pages: Iterator[pa.Table] = iter(())
             try:
-                records, octets, pages = self._whole(file, arrival if numbered else None, tokens)
+                chunks = self._chunks(file, arrival if numbered else None)
+                first, second = next(chunks, ([], 0)), next(chunks, None)
+                records, octets = first
+                if second:
+                    yield from self._together(waiting, tokens)
+                    pages = aside(self._built(chain([first, second], chunks), tokens))
+                    records, octets, size = [], 0, 0
             except ChangedFileError:
+                self._unread[_name_of(file)] = arrival
                 continue
             except BadFileError as error:
-                records, octets, pages = [self._held(file, arrival, error)], 0, None
-            full = len(waiting) + len(records) > self._stream.page_rows or size + octets > _HEAVY
-            if waiting and (full or pages):
-                yield self._records.build(waiting, tokens)
-                waiting, size = [], 0
+                records, octets = [self._held(file, arrival, error)], 0
+            self._keep(file, arrival)
+            if len(waiting) + len(records) > self._stream.page_rows or size + octets > _HEAVY:
+                yield from self._together(waiting, tokens)
+                size = 0
             waiting, size = waiting + records, size + octets
-            yield from pages or ()
+            yield from pages
+        yield from self._together(waiting, tokens)
+
+    def _keep(self, file: Entry | str, arrival: int) -> None:
+        """Remember a delivery that is gone; forget the one that was read in its place."""
+        if isinstance(file, str):
+            self._unread[file] = arrival
+        else:
+            self._unread.pop(file.name, None)
+
+    def _together(self, waiting: list[Record], tokens: Tokens) -> Iterator[pa.Table]:
+        """The page of what is *waiting*, which waits no longer."""
         if waiting:
             yield self._records.build(waiting, tokens)
-
-    def _whole(
-        self, file: Entry | str, number: int | None, tokens: Tokens
-    ) -> tuple[list[Record], int, Iterator[pa.Table] | None]:
-        """All of a file: its records and their octets; or its pages, when they are more than one.
-
-        Raises BadFileError, ChangedFileError.
-        """
-        if isinstance(file, str):
-            raise BadFileError("gone", "it arrived, and was removed before it was read")
-        chunks = self._chunks(file, number)
-        first = next(chunks, ([], 0))
-        if (second := next(chunks, None)) is None:
-            return *first, None
-        return [], 0, _aside(self._built(chain([first, second], chunks), tokens))
+            waiting.clear()
 
     def _built(
         self, chunks: Iterator[tuple[list[Record], int]], tokens: Tokens
@@ -195,8 +225,13 @@ class FilesSource(Basis):
             records.clear()
             yield page
 
-    def _chunks(self, entry: Entry, number: int | None) -> Iterator[tuple[list[Record], int]]:
-        """The records of a file, a page at a time, and how many octets they are of."""
+    def _chunks(self, entry: Entry | str, number: int | None) -> Iterator[tuple[list[Record], int]]:
+        """The records of a file, a page at a time, and how many octets they are of.
+
+        Raises BadFileError, ChangedFileError.
+        """
+        if isinstance(entry, str):
+            raise BadFileError("gone", "it arrived, and was removed before it was read")
         growth = None
         with self._place.reading(entry, grows=self._stream.grows) as file:
             meter: Growth | Meter
@@ -235,7 +270,7 @@ class FilesSource(Basis):
 
     def _held(self, file: Entry | str, number: int, error: BadFileError) -> Record:
         """The row that stands in the quarantine for a file."""
-        name = file if isinstance(file, str) else file.name
+        name = _name_of(file)
         facts: dict[str, Any] = {"file": name}
         value = self._named(name, error.rule, facts)
         reason = Reason("pull", error.rule, f"{name}: {error}")
@@ -256,34 +291,5 @@ class FilesSource(Basis):
         return value
 
 
-def _aside(pages: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """*pages*, all of them made before the first one is given; they wait in a temporary file."""
-    with ExitStack() as stack:
-        spool = stack.enter_context(tempfile.TemporaryFile())
-        options = ipc.IpcWriteOptions(compression="lz4")
-        writer = None
-        for page in pages:
-            writer = writer or ipc.new_stream(spool, page.schema, options=options)
-            writer.write_table(page, max_chunksize=page.num_rows)
-        if writer is not None:
-            writer.close()
-        spool.seek(0)
-        stack.pop_all()
-    return _spooled(spool)
-
-
-def _spooled(spool: Any) -> Iterator[pa.Table]:
-    with spool, ipc.open_stream(spool) as reader:
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
-
-
-def place_of(endpoint: Endpoint, pattern: str, name: str) -> Place:
-    """Where *endpoint* leads, and what *pattern* names there."""
-    if endpoint.kind in {"fs", "file"}:
-        from tidegate.sources.files.local import Folder
-
-        return Folder(endpoint, pattern, name)
-    from tidegate.sources.files.remote import Remote
-
-    return Remote(endpoint, pattern, name)
+def _name_of(file: Entry | str) -> str:
+    return file if isinstance(file, str) else file.name

@@ -17,6 +17,7 @@ from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry
 
 S3 = {"aws", "s3"}
 _OBJECTS = {*S3, "gs", "abfs"}
+_PASSING = {"ExpiredToken", "RequestTimeTooSkewed"}
 _BLOCK = 8 << 20
 _TIMES = ("LastModified", "last_modified", "updated", "mtime")
 
@@ -92,20 +93,26 @@ class Remote:
                 raise self._missing() from error
             raise ChangedFileError(f"{self._name}: {entry.name} is gone.") from error
         except PermissionError as error:
-            if entry is not None:
-                raise BadFileError(
-                    "no access", f"it cannot be opened: {self._say(error)}"
-                ) from error
-            raise RefusedError(
-                f"{self._name}: {self._where} refuses: {self._say(error)}. Mend the connection's "
-                "keys, or give them the right to list and to read."
-            ) from error
+            raise self._refused(error, entry) from error
         except Exception as error:
             if entry is not None and "PreconditionFailed" in repr(error):
                 raise ChangedFileError(f"{self._name}: {entry.name} changed.") from error
             raise UnavailableError(
                 f"{self._name}: {self._where} does not answer: {self._say(error)}."
             ) from error
+
+    def _refused(self, error: PermissionError, entry: Entry | None) -> TidegateError:
+        """A file that is archived is held; all else passes, or somebody mends it."""
+        code = _code(error)
+        if entry is not None and code == "InvalidObjectState":
+            return BadFileError("archived", f"it cannot be opened: {self._say(error)}")
+        where = f"{self._where}{f', file {entry.name}' if entry else ''}"
+        if code in _PASSING:
+            return UnavailableError(f"{self._name}: {where} refuses: {self._say(error)}.")
+        return RefusedError(
+            f"{self._name}: {where} refuses: {self._say(error)}. Mend the connection's keys, or "
+            "give them the right to list and to read."
+        )
 
     def _say(self, error: BaseException) -> str:
         return self._endpoint.scrub(error)[:300].rstrip(". ")
@@ -139,6 +146,12 @@ class _Translating:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+def _code(error: BaseException) -> str:
+    """What S3 calls the error."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _told(entry: Entry) -> tuple[Any, ...]:
