@@ -24,6 +24,7 @@ from tidegate.sources import open_source
 from tidegate.sources.kafka.broker import Broker
 from tidegate.sources.kafka.options import KafkaStream
 from tidegate.sources.kafka.registry import avro
+from tidegate.sources.rows import records
 
 TOPIC = "orders"
 SECRET = "hidden/1word"
@@ -112,6 +113,15 @@ def test_a_timestamp_that_is_no_moment_is_held_and_in_no_window(
         source.observe(reads.shared)
         found = [row["id"] for page in source.pull(1, None, window) for row in page.to_pylist()]
     assert found == [now, now + 1]
+
+
+def test_pages_are_small_when_messages_are_large(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "PAGE_OCTETS", 100_000)
+    kafka.send(cluster.servers, TOPIC, [Sent(str(id), b" " * 60_000 + b"{}") for id in range(5)])
+    sizes = [page.num_rows for page in Reading(cluster.endpoint, stream()).pages()]
+    assert sizes == [2, 2, 1]
 
 
 def test_whatever_octets_are_said_to_be_avro_the_stream_goes_on(cluster: Cluster) -> None:

@@ -37,6 +37,7 @@ from tidegate.pipeline.models import Keep, Source
 from tidegate.sources import Apart, open_source
 from tidegate.sources.rabbitmq import session, taking
 from tidegate.sources.rabbitmq.options import RabbitStream
+from tidegate.sources.rows import records
 from tidegate.store import open_store
 
 COLUMNS = {"id": "int64", "v": "string"}
@@ -368,9 +369,7 @@ def test_a_run_ends_in_time_though_more_messages_keep_coming(bench: Bench) -> No
 def test_pages_are_small_when_messages_are_large(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tidegate.sources.rabbitmq import reading
-
-    monkeypatch.setattr(reading, "_PAGE_OCTETS", 100_000)
+    monkeypatch.setattr(records, "PAGE_OCTETS", 100_000)
     monkeypatch.setattr(taking, "_OCTETS", 50_000)
     bench.rows(*((id, "x" * 30_000) for id in range(12)))
     kept: list[int] = []

@@ -20,6 +20,7 @@ from sources.contract.world import NAME, Reading
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources import Apart, open_source
+from tidegate.sources.rows import records
 from tidegate.sources.websocket.options import WebSocketStream
 
 TRIALS = int(os.environ.get("TIDEGATE_TEST_WEBSOCKET_TRIALS", "3"))
@@ -189,6 +190,17 @@ def test_many_messages_are_kept_in_batches(endpoint: Endpoint, channel: Channel)
     assert len(numbers(Reading(endpoint, stream(), kept))) == 1200
     assert max(kept.sizes) <= 500
     assert len(kept.sizes) < 60
+
+
+def test_pages_are_small_when_messages_are_large(
+    endpoint: Endpoint, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "PAGE_OCTETS", 100_000)
+    for _ in range(5):
+        channel.say(text="x" * 60_000)
+    channel.log.append("x" * 200_000)
+    sizes = [page.num_rows for page in Reading(endpoint, stream()).pages()]
+    assert sizes == [2, 2, 2]
 
 
 class Counting(Apart):

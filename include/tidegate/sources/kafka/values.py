@@ -53,10 +53,10 @@ class Reader:
         if raw is None:
             return Record(None, facts, token, True, reasons)
         try:
-            return Record(self._value(raw), facts, token, False, reasons)
+            return Record(self._value(raw), facts, token, False, reasons, len(raw))
         except ValueError as error:
             reason = self._poison(message, "value", raw, error)
-            return Record(_text(raw), facts, token, False, (*reasons, reason))
+            return Record(_text(raw), facts, token, False, (*reasons, reason), len(raw))
 
     def _poison(self, message: Message, part: str, raw: bytes, error: Exception) -> Reason:
         form = self._format if part == "value" else self._key_format

@@ -102,12 +102,7 @@ def records(
         yield Record(None, facts, place << ROW_BITS, reasons=(reason,))
         return
     for number, row in enumerate(rows):
-        yield Record(row, facts, place << ROW_BITS | number)
-
-
-def size(envelope: dict[str, Json]) -> int:
-    """About how many octets the message has."""
-    return len(envelope.get("text") or envelope.get("base64") or "")
+        yield Record(row, facts, place << ROW_BITS | number, size=0 if number else len(octets))
 
 
 def _octets(envelope: dict[str, Json]) -> bytes:

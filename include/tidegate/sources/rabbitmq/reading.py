@@ -30,7 +30,6 @@ from tidegate.types import Column
 
 _ARRIVAL, _OFFSET = "number of the last message", "offset"
 _KINDS = {_ARRIVAL: "queue", _OFFSET: "stream queue"}
-_PAGE_OCTETS = 64_000_000
 _log = logging.getLogger(__name__)
 
 
@@ -109,25 +108,10 @@ class RabbitSource(Basis):
         else:
             self._require_all(low)
             found = self._logged(None if low is None else after, int(self._high.cursor))
-        yield from self._pages(found, Tokens(read, self._name))
+        tokens = Tokens(read, self._name)
+        yield from self._records.pages(found, tokens, self._stream.page_rows)
 
-    def _pages(
-        self, found: Iterator[tuple[int, list[Record]]], tokens: Tokens
-    ) -> Iterator[pa.Table]:
-        """Pages of at most ``page_rows`` rows, and of few octets; *found* are octets and rows."""
-        batch: list[Record] = []
-        octets = 0
-        for size, rows in found:
-            octets += size
-            for row in rows:
-                batch.append(row)
-                if len(batch) >= self._stream.page_rows or octets > _PAGE_OCTETS:
-                    yield self._records.build(batch, tokens)
-                    batch, octets = [], 0
-        if batch:
-            yield self._records.build(batch, tokens)
-
-    def _arrived(self, after: int, until: int) -> Iterator[tuple[int, list[Record]]]:
+    def _arrived(self, after: int, until: int) -> Iterator[Record]:
         if self._shared is None:
             raise RuntimeError("nothing was observed")
         forgotten = 0
@@ -136,8 +120,7 @@ class RabbitSource(Basis):
                 forgotten += 1
                 continue
             place = self._epoch << OFFSET_BITS | one.number
-            rows = messages.records(one.body, place, self._stream, arrived=one.at)
-            yield messages.size(one.body), list(rows)
+            yield from messages.records(one.body, place, self._stream, arrived=one.at)
         if forgotten:
             self._census["forgotten"] += forgotten
             _log.warning(
@@ -145,7 +128,7 @@ class RabbitSource(Basis):
                 "(keep: arrivals). Their rows stay as they are.", self._name, f"{forgotten:,}",
             )  # fmt: skip
 
-    def _logged(self, after: int | None, until: int) -> Iterator[tuple[int, list[Record]]]:
+    def _logged(self, after: int | None, until: int) -> Iterator[Record]:
         below = (1 << OFFSET_BITS) - 1
         first: int | Literal["first"] = "first" if after is None else after & below
         last = until & below
@@ -156,8 +139,7 @@ class RabbitSource(Basis):
             for message in log.read(first, last, self._stream.prefetch):
                 offset = message.offset or 0
                 place = self._epoch << OFFSET_BITS | offset
-                rows = messages.records(message.envelope, place, self._stream, offset=offset)
-                yield len(message.octets), list(rows)
+                yield from messages.records(message.envelope, place, self._stream, offset=offset)
 
     def _require_all(self, low: Watermark | None) -> None:
         if low is None or self._lost is None:

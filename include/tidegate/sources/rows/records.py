@@ -17,6 +17,9 @@ from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
 from tidegate.sources.rows.page import Reasons, Sheet, Tokens
 from tidegate.types import Column, ColumnType
 
+PAGE_OCTETS = 32_000_000
+"""What the rows of a page came in; as values they take several times as much memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -27,6 +30,7 @@ class Record:
     token    its order token; None: that of its page
     gone     whether it tells that the row was deleted
     reasons  why it cannot be a row, whatever its cells are: it will be held
+    size     about how many octets it came in; of rows that came together, the first one tells
     """
 
     value: Any
@@ -34,6 +38,7 @@ class Record:
     token: int | None = None
     gone: bool = False
     reasons: tuple[Reason, ...] = ()
+    size: int = 0
 
 
 class Records:
@@ -89,13 +94,15 @@ class Records:
         return self._latest(pa.table({**sheet.arrays, **books}))
 
     def pages(self, records: Iterable[Record], tokens: Tokens, rows: int) -> Iterator[pa.Table]:
-        """The pages of *records*, *rows* in each."""
+        """The pages of *records*, *rows* in each; fewer when they are large."""
         batch: list[Record] = []
+        octets = 0
         for record in records:
             batch.append(record)
-            if len(batch) >= rows:
+            octets += record.size
+            if len(batch) >= rows or octets > PAGE_OCTETS:
                 yield self.build(batch, tokens)
-                batch = []
+                batch, octets = [], 0
         if batch:
             yield self.build(batch, tokens)
 

@@ -99,13 +99,15 @@ class WebSocketSource(Basis):
             value = jsontext.loads(_text(arrival.body))
         except ValueError as error:
             reason = Reason("pull", "no JSON", f"the message is not JSON: {error}"[:300])
-            yield Record(arrival.body, facts, token, reasons=(reason,))
+            yield Record(arrival.body, facts, token, False, (reason,), len(str(arrival.body)))
             return
         if (identity := identity_of(value, self._stream)) is not None:
             facts["id"] = str(identity)
         found = value if self._stream.rows is None else at(value, self._stream.rows)
         for row, item in enumerate(found if isinstance(found, list) else [found]):
-            yield Record(item, {**facts, "message": value}, token | min(row, (1 << PAGE_BITS) - 1))
+            place = token | min(row, (1 << PAGE_BITS) - 1)
+            size = 0 if row else len(str(arrival.body))
+            yield Record(item, {**facts, "message": value}, place, size=size)
 
 
 def _text(body: Json) -> str:
