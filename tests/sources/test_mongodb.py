@@ -683,6 +683,22 @@ def test_views_are_read_where_they_keep_the_id(
         Reading(endpoint, stream(collection="bare")).rows()
 
 
+@pytest.mark.parametrize("low", [None, Watermark("2020-01-01T00:00:00.000000+00:00", "at")])
+@pytest.mark.parametrize("page_rows", [1, 3, 1000])
+def test_a_view_in_which_documents_share_an_id_is_refused(
+    endpoint: Endpoint, there: Database[dict[str, Any]], page_rows: int, low: Watermark | None
+) -> None:
+    lines = {"$unwind": "$lines"}
+    own = {"$set": {"_id": {"$mergeObjects": [{"order": "$_id", "line": "$lines"}]}}}
+    there["things"].insert_many([{"_id": n, "at": OLD, "lines": [1, 2]} for n in range(3)])
+    there.create_collection("lines", viewOn="things", pipeline=[lines])
+    there.create_collection("own", viewOn="things", pipeline=[lines, own])
+    with pytest.raises(ConfigError, match=r"several documents with the _id 0.*\$set"):
+        Reading(endpoint, stream(collection="lines", page_rows=page_rows), watermark=low).rows()
+    reading = Reading(endpoint, stream(collection="own", page_rows=page_rows), watermark=low)
+    assert len(reading.rows()) == 6
+
+
 def test_a_query_that_takes_too_long_is_worth_another_try(
     endpoint: Endpoint, there: Database[dict[str, Any]]
 ) -> None:

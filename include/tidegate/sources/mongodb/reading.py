@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from tidegate.fields import did_you_mean, seconds
 from tidegate.model import Json, Watermark, Window
 from tidegate.sources import Finding, Level, Observation, Shared
 from tidegate.sources.mongodb import bound, slices
-from tidegate.sources.mongodb.documents import Documents, ids, plain, spell
+from tidegate.sources.mongodb.documents import Documents, ids, plain, sort_of, spell
 from tidegate.sources.mongodb.options import ID
 from tidegate.sources.mongodb.session import Session
 from tidegate.sources.rows.basis import Basis
@@ -152,13 +153,13 @@ class MongoSource(Basis):
 
     def _ordered(self, part: slices.Range) -> Iterator[Record]:
         """By value and ``_id``, a page at a time; what changes meanwhile comes behind."""
-        after: tuple[Any, Any] | None = None
+        after, size = None, self._stream.page_rows
         while True:
-            found = self._find(part.reached(after), part.order, self._stream.page_rows)
-            yield from found
-            if len(found) < self._stream.page_rows:
+            found = self._page(part.reached(after), part.order)
+            yield from found[:size]
+            if len(found) <= size:
                 return
-            last = found[-1].value.exact
+            last = found[size - 1].value.exact
             after = (reach(last, part.path.split(".")), self._id(last))
 
     def _all(self) -> Iterator[Record]:
@@ -172,12 +173,27 @@ class MongoSource(Basis):
 
     def _by_id(self, type: Sequence[str]) -> Iterator[Record]:
         after: tuple[Any, ...] = ()
+        size = self._stream.page_rows
         while True:
-            found = self._find(slices.by_id(type, after), [(ID, 1)], self._stream.page_rows)
-            yield from found
-            if len(found) < self._stream.page_rows:
+            found = self._page(slices.by_id(type, after), [(ID, 1)])
+            yield from found[:size]
+            if len(found) <= size:
                 return
-            after = (self._id(found[-1].value.exact),)
+            after = (self._id(found[size - 1].value.exact),)
+
+    def _page(self, where: slices.Query, order: Sequence[tuple[str, int]]) -> list[Record]:
+        """A page, and one more. Raises ConfigError where a page could end between two equals."""
+        found = self._find(where, order, self._stream.page_rows + 1)
+        paths = [path.split(".") for path, _ in order]
+        places = ([reach(one.value.exact, path) for path in paths] for one in found)
+        for one, other in pairwise(places):
+            if one == other and sort_of(one[-1]) == sort_of(other[-1]):
+                raise ConfigError(
+                    f"{self._name}: collection: {self._stream.collection!r} has several documents "
+                    f"with the _id {one[-1]!r:.80}, by which they are read. Let the view give each "
+                    "its own, like {$set: {_id: {$mergeObjects: [{a: '$_id', b: '$line'}]}}}."
+                )
+        return found
 
     def _id(self, document: dict[str, Any]) -> Any:
         """Where the next page begins."""
