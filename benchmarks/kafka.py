@@ -72,7 +72,7 @@ def main() -> None:
         }  # fmt: skip
         command = [sys.executable, "-c", PULL, gateway.servers, topic, folder]
         done = subprocess.run(
-            command, env=os.environ | places, check=True, capture_output=True, text=True
+            command, env=os.environ | places, check=True, stdout=subprocess.PIPE, text=True
         )
     found = json.loads(done.stdout.splitlines()[-1])
     print(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tidegate.errors import BrakeError
 from tidegate.fields import share
 from tidegate.job import Job
-from tidegate.model import Mode
+from tidegate.model import Increment, Mode
 
 if TYPE_CHECKING:
     from tidegate.pipeline.models import Stream
@@ -26,10 +26,15 @@ BATCH = 1_000
 _EXAMPLES = 5
 
 
-def wanted(stream: Stream, mode: Mode) -> bool:
-    """Whether what a run of *mode* has not seen is gone."""
-    full = mode is Mode.FULL and stream.deletes.full and stream.compares
-    return full or (mode.advances and stream.snapshots)
+def wanted(stream: Stream, increment: Increment) -> bool:
+    """Whether what this run has not seen is gone: it read everything, and that was asked for.
+
+    Nothing else tells of the rows that left a table while its log was not read.
+    """
+    mode = increment.request.mode
+    full = mode is Mode.FULL and stream.deletes.full
+    unread = mode.advances and increment.low is None and stream.deletions
+    return (stream.compares and (full or unread)) or (mode.advances and stream.snapshots)
 
 
 def batches(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -91,7 +91,8 @@ def _judged(
 
     from tidegate import tombstones
 
-    rule, log = job.stream.deleted, job.stream.deletions
+    rule, replay = job.stream.deleted, increment.request.mode is Mode.REPLAY
+    log = job.stream.deletions and not replay  # what is gone is never held
     if rule is None and not log:
         yield from stage.pages(increment, names)
         return

@@ -30,6 +30,17 @@ BOOKKEEPING = ("_key", "_token", "_source_hash", "_held")
 GONE = "_gone"
 PAGE_BITS = 20
 """Bits of an order token that number the page within its read."""
+REPAIRS = 32
+"""Order tokens that are free behind a position of a log, before those of the changes behind it."""
+
+
+def repaired(token: int, read: int) -> int:
+    """The order token of what *read* finds in a table whose log is loaded up to *token*.
+
+    Newer than what is loaded and, but for every 32nd, than what repairs before it found; older
+    than what is still to come from the log.
+    """
+    return token + 1 + read % REPAIRS
 
 Json = Any
 """What :mod:`json` can write: dict, list, str, int, float, bool, None."""

@@ -64,11 +64,13 @@ def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) ->
     seen = source.observe(store, state.memory)
     faults.point("pull.observed")
     read = drift.begin(store, request, verdict, fence)
-    low = _start(request, verdict, state.watermark, seen)
+    low = _start(request, state.watermark, seen)
     came = source.came(low) if low else ()
-    low = None if came else low
+    low = None if came or verdict.reread else low
     writer = stage.Writer(stage.folder(request, "pull"))
-    gone = _stage(source, writer, request, verdict, Reading(store, fence, read, low, seen.token))
+    gone = _stage(
+        source, writer, request, verdict, Reading(store, fence, read, low, seen.absent(read))
+    )
     increment = writer.close(
         Increment(
             request=request,
@@ -151,11 +153,9 @@ def _read(source: Rows, request: Request, read: int, low: Watermark | None) -> I
         raise
 
 
-def _start(
-    request: Request, verdict: Verdict, watermark: Watermark | None, seen: Observation
-) -> Watermark | None:
+def _start(request: Request, watermark: Watermark | None, seen: Observation) -> Watermark | None:
     """Where to read from: the old watermark, or the floor that a clock that stepped back left."""
-    if request.mode is not Mode.INCREMENT or verdict.reread:
+    if request.mode is not Mode.INCREMENT:
         return None
     if watermark is None or seen.floor is None:
         return watermark
@@ -274,7 +274,7 @@ def _forget(job: Job, increment: Increment) -> None:
     from tidegate.sources import open_source
 
     request = increment.request
-    if not deletes.wanted(job.stream, request.mode):
+    if not deletes.wanted(job.stream, increment):
         return
     with (
         job.store() as store,

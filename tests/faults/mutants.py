@@ -379,13 +379,13 @@ MUTANTS = (
     Mutant(
         "tombstone-without-a-number",
         "the number of the read that did not find a row: it is older than the row",
-        (Patch("path.py", "read << PAGE_BITS | len(writer.pages))", "0)"),),
+        (Patch("path.py", "reading.number << PAGE_BITS | len(writer.pages)", "0"),),
         (f"{VERIFY}every_planted_fault_is_found_and_repaired[sqlite-sqlite]",),
     ),
     Mutant(
         "tombstone-for-ever",
         "the number of the read that did not find a row: it is newer than all to come",
-        (Patch("path.py", "read << PAGE_BITS | len(writer.pages))", "1 << 62)"),),
+        (Patch("path.py", "reading.number << PAGE_BITS | len(writer.pages)", "1 << 62"),),
         (f"{VERIFY}a_row_that_comes_back_after_it_was_gone_is_loaded_again",),
     ),
     Mutant(

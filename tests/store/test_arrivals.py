@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ import pytest
 import services
 from store import old_store
 from store.deliveries import Delivery
-from tidegate.model import Arrival, Json, Watermark
+from tidegate.model import Arrival, Json, Reason, Watermark
 from tidegate.pipeline.models import Keep
 from tidegate.sources import Apart, Shared
 from tidegate.store import arrivals, ledger, open_store, retention, tables
@@ -258,6 +259,22 @@ def test_what_was_loaded_long_ago_is_forgotten_and_its_id_is_not(store: Store) -
     assert store.trim(NAME, WEEK, in_days(7.1)).arrivals == 0
     assert store.arrive(NAME, items(1, 11)) == 11
     assert store.runs() == []
+
+
+def test_while_a_row_is_held_that_could_not_be_read_nothing_is_forgotten(store: Store) -> None:
+    store.arrive(NAME, items(1, 10))
+    loaded(store, 6)
+    table = tables.quarantine_table
+    held = {
+        "stream": NAME, "key": "7", "state": "held", "token": 1, "source_hash": 1, "row": "{}",
+        "run_id": "first", "seq": 1, "held_at": "2026-01-01",
+    }  # fmt: skip
+    for step, count in (("pull", 0), ("validate", 6)):
+        why = json.dumps([Reason(step, "too large", "it has 2 octets").to_json()])
+        with store._engine.begin() as connection:
+            connection.execute(table.delete())
+            connection.execute(table.insert(), {**held, "reasons": why})
+        assert store.trim(NAME, WEEK, in_days(8), dry_run=True).arrivals == count
 
 
 def test_without_an_age_nothing_is_forgotten(store: Store) -> None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from tidegate.errors import ConfigError
-from tidegate.model import Arrival, Json, Watermark, Window, utc_text
+from tidegate.model import Arrival, Json, Watermark, Window, repaired, utc_text
 from tidegate.pipeline import kinds
 from tidegate.types import Column
 
@@ -36,7 +36,7 @@ class Observation:
     floor        read from here at the latest, whatever the watermark says: the clock stepped back
     memory       what the source wants to find again at the next run; plain JSON
     anew         the source has begun anew: a full read sets the watermark, though it be smaller
-    token        where order tokens are positions of a log: that of what is asked for by key now
+    token        where order tokens are positions of a log: that of what is loaded of it
     """
 
     high: Watermark | None
@@ -46,6 +46,10 @@ class Observation:
     memory: Json = None
     anew: bool = False
     token: int | None = None
+
+    def absent(self, read: int) -> int | None:
+        """A log's token for what *read* asks for by key and does not find; None: the read's own."""
+        return None if self.token is None else repaired(self.token, read)
 
 
 class Shared(Protocol):
@@ -170,7 +174,10 @@ class Rows(Protocol):
         """
 
     def came(self, low: Watermark) -> tuple[str, ...]:
-        """After :meth:`observe`: in words, why rows may have come below *low*; mostly nothing."""
+        """After :meth:`observe`: in words, why rows may have come below *low*; mostly nothing.
+
+        Raises TrimmedError when what came behind *low* is lost.
+        """
 
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Pages with data and bookkeeping columns: from *low* on, or one *window*, or all."""

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection, Engine
 from tidegate import faults, stage, tombstones
 from tidegate.connections import Endpoint
 from tidegate.errors import MismatchError, UnavailableError
-from tidegate.model import Increment, Json, Mode, Report, Watermark
+from tidegate.model import GONE, Increment, Json, Mode, Report, Watermark
 from tidegate.pipeline.models import Stream
 from tidegate.store import agreements, engine, leases, ledger, quarantine, replay
 from tidegate.store.knowledge import mapping, projection
@@ -246,7 +246,14 @@ def _advance(connection: Connection, increment: Increment, part: Part) -> Waterm
 
 
 def _dressed(layout: Layout, table: pa.Table, gone: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """*table* with the columns that the store adds; *gone* says which rows are tombstones."""
+    """*table* with the columns that the store adds; *gone* says which rows are tombstones.
+
+    A row that the source no longer has keeps no hash to be compared with its own.
+    """
+    if GONE in table.column_names:
+        place = table.schema.get_field_index("_source_hash")
+        hashes = pc.if_else(table.column(GONE), pa.scalar(None, pa.int64()), table.column(place))
+        table = table.set_column(place, "_source_hash", hashes)
     table = table.append_column("_deleted", gone)
     table = table.append_column("_hash", layout.hashes(table))
     table = table.append_column("_first", table.column("_token"))

@@ -101,6 +101,17 @@ def mend(connection: Connection, records: Records) -> int:
     return script.run(_MEND)
 
 
+def unread(connection: Connection, stream: str) -> bool:
+    """Whether a row of *stream* waits here that the reading itself could not take."""
+    table = quarantine_table
+    query = sa.select(table.c.key).where(
+        table.c.stream == stream,
+        table.c.state == "held",
+        table.c.reasons.contains('"step": "pull"', autoescape=True),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
 def held_before(connection: Connection, stream: str, rows: Iterable[tuple[str, int]]) -> int:
     """How many of *rows* (key, source hash) wait here already, just as they are."""
     table, found = quarantine_table, 0

@@ -36,7 +36,7 @@ from tidegate import settings, stage
 from tidegate.errors import MismatchError
 from tidegate.fields import duration
 from tidegate.pipeline.models import Keep
-from tidegate.store import arrivals, ledger
+from tidegate.store import arrivals, ledger, quarantine
 from tidegate.store.reading import asof
 from tidegate.store.record import frames
 from tidegate.store.record.effective import NAMELESS
@@ -122,9 +122,14 @@ def _forget_arrivals(engine: Engine, stream: str, keep: Keep, now: datetime) -> 
 
 
 def _loaded(connection: Connection, stream: str, keep: Keep, now: datetime) -> tuple[int, str]:
-    """The last arrival that every load has passed; before which time it must have come."""
+    """The last arrival that every load has passed; before which time it must have come.
+
+    None while a row is held that could not be read: only what arrived says what it was.
+    """
     watermark = ledger.state(connection, stream).watermark
     if keep.arrivals is None or watermark is None or not isinstance(watermark.cursor, int):
+        return 0, ""
+    if quarantine.unread(connection, stream):
         return 0, ""
     return watermark.cursor, asof.utc_text(now - duration(keep.arrivals))
 

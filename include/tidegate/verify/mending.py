@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Verdict:
     """What became of some keys that seemed to differ.
 
-    faults   they do: below the watermark
+    faults   they do: below the watermark, or there is no cursor to tell
     unbound  they do, but their cursor is NULL, so the watermark says nothing of them
     absent   the store has them and the source does not
     settled  nothing is wrong with them
@@ -96,6 +96,8 @@ class Mender:
             verdict.absent.append(key)
         elif not rows or after in rows or before != after:
             verdict.settled += 1
+        elif not self._job.stream.cursor_column:
+            verdict.faults.append(key)
         elif (cursor := next(iter(rows.values()))) is None:
             verdict.unbound.append(key)
         elif self._lies_below(cursor):

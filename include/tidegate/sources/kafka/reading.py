@@ -66,6 +66,12 @@ class KafkaSource(Basis):
             memory=self._after.kept(),
         )
 
+    def came(self, low: Watermark) -> tuple[str, ...]:
+        """Nothing comes unseen. Raises TrimmedError as :meth:`pull` does."""
+        if self._before is not None:
+            self._require_the_same_log(self._before)
+        return ()
+
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Messages up to the ends observed: from where the last run stopped, of a window, or all.
 

@@ -91,8 +91,12 @@ class RabbitSource(Basis):
         return Observation(self._high, utc_text(datetime.now(UTC)), bound, memory=memory)
 
     def came(self, low: Watermark) -> tuple[str, ...]:
-        """A watermark of something else says nothing of this queue."""
+        """A watermark of something else says nothing of this queue.
+
+        Raises TrimmedError when a stream queue lost messages behind *low*.
+        """
         if low.column == self._high.column:
+            self._require_all()
             return ()
         now = _KINDS[self._high.column or _ARRIVAL]
         return (f"{self._stream.queue!r} is a {now} now, so all of it is read",)
@@ -106,7 +110,8 @@ class RabbitSource(Basis):
         if self._high.column == _ARRIVAL:
             found = self._arrived(after, int(self._high.cursor))
         else:
-            self._require_all(low)
+            if low is not None:
+                self._require_all()
             found = self._logged(None if low is None else after, int(self._high.cursor))
         tokens = Tokens(read, self._name)
         yield from self._records.pages(found, tokens, self._stream.page_rows)
@@ -141,8 +146,8 @@ class RabbitSource(Basis):
                 place = self._epoch << OFFSET_BITS | offset
                 yield from messages.records(message.envelope, place, self._stream, offset=offset)
 
-    def _require_all(self, low: Watermark | None) -> None:
-        if low is None or self._lost is None:
+    def _require_all(self) -> None:
+        if self._lost is None:
             return
         what = {
             "anew": "it was made anew since, and its offsets begin again",
