@@ -24,7 +24,7 @@ from services import kafka
 from services.kafka import Cluster, Sent
 from sources.contract.world import Reading
 from sources.peers.kafka import server
-from sources.topics import FAILED, Events
+from sources.topics import COLUMNS, FAILED, Events
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, TrimmedError, UnavailableError
 from tidegate.model import Mode, Window
@@ -429,3 +429,17 @@ def test_a_new_pipeline_file_is_filled_from_the_topics(cluster: Cluster, tmp_pat
     found = read_file(file)
     assert found.broken == {}
     assert TOPIC in {one.topic for one in found.streams.values() if isinstance(one, KafkaStream)}
+
+
+def test_a_lost_message_is_told_also_when_all_rows_are_read_anew(
+    cluster: Cluster, home: Path
+) -> None:
+    events = Events(cluster.servers, TOPIC, home)
+    kafka.send(cluster.servers, TOPIC, numbered(0, 5))
+    events.run("first")
+    kafka.send(cluster.servers, TOPIC, numbered(5, 14))
+    cluster.trim(TOPIC, 0, 12)
+    more = {**COLUMNS, "at": {"type": "timestamp", "path": "$timestamp"}}
+    with pytest.raises(TrimmedError, match=r"partition 0: \[5, 12\)"):
+        events.run("second", columns=more)
+    assert events.run("third", Mode.FULL, columns=more).inserted == 2
