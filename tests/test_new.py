@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,8 +16,9 @@ from openpyxl import Workbook
 from services import Server
 from tidegate import cli
 from tidegate.pipeline import blank
-from tidegate.pipeline.kinds import Kind, kinds
+from tidegate.pipeline.kinds import Kind, Proposal, kinds
 from tidegate.pipeline.reader import read_file
+from tidegate.sources.files import discovery
 from tidegate.sources.files.options import FilesStream
 from tidegate.sources.sql.options import SqlStream
 
@@ -100,7 +102,9 @@ def test_files_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.Monk
     streams = {name: one for name, one in found.streams.items() if isinstance(one, FilesStream)}
     assert streams.keys() == {"broken", "events", "menu", "orders_orders", "staff", "stock"}
     orders = streams["orders_orders"]
-    assert (orders.files, orders.day) == ("orders/*/orders-*.csv", "orders-%Y-%m-%d.csv")
+    assert (orders.files, orders.day) == (
+        "orders/[0-9]*/orders-[0-9]*.csv", "orders-%Y-%m-%d.csv",
+    )  # fmt: skip
     assert (orders.delimiter, orders.encoding) == (";", "cp1252")
     assert orders.columns == {
         "Bestell-Nr": "string", "Größe": "string", "Preis": "string", "Tag": "date",
@@ -111,6 +115,77 @@ def test_files_are_found_by_their_names(tmp_path: Path, monkeypatch: pytest.Monk
     assert streams["stock"].columns == {"sku": "string", "left": "int64"}
     assert streams["staff"].columns == {"id": "int64", "name": "string"}
     assert "could not be looked into" in (tmp_path / "drop.yaml").read_text()
+
+
+def proposed(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FilesStream]:
+    """The streams of a new pipeline file for what is in *root*, by their patterns."""
+    monkeypatch.setenv("AIRFLOW_CONN_LANDING", f"fs:///?path={quote(str(root), safe='')}")
+    folder = root.parent
+    (folder / "drop.yaml").unlink(missing_ok=True)
+    arguments = ["--pipelines", str(folder), "new", "files", "drop", "--connection", "landing"]
+    assert cli.main(arguments) == 0
+    found = read_file(folder / "drop.yaml")
+    assert found.broken == {}
+    return {one.files: one for one in found.streams.values() if isinstance(one, FilesStream)}
+
+
+def test_a_pattern_takes_in_what_differs_in_numbers_and_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "landing"
+    root.mkdir()
+    for name in (
+        "sales-2026-01-31.csv", "sales-returns-2026-01-31.csv", "daily.2026-01-01.csv",
+        "daily.2026-01-02.csv", "app.log.1.csv", "app.log.22.csv", "no-20261399.csv",
+        "no-20260101234.csv", "part-00000-3f2c9a1e-0b4d-4c55-9d2a-7e6f5a4b3c2d-c000.csv",
+        "part-00001-aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee-c000.csv", "list-9f86d081884c7d65.csv",
+        "odd[1]*?.csv", "100%-20260101.csv", "evil\n  injected:\n    files: x.csv",
+    ):  # fmt: skip
+        (root / name).write_text("id\n1\n")
+    found = proposed(root, monkeypatch)
+    assert {pattern: one.day for pattern, one in found.items()} == {
+        "sales-[0-9]*.csv": "sales-%Y-%m-%d.csv",
+        "sales-returns-[0-9]*.csv": "sales-returns-%Y-%m-%d.csv",
+        "daily.[0-9]*.csv": "daily.%Y-%m-%d.csv",
+        "app.log.[0-9]*.csv": None,
+        "no-[0-9]*.csv": None,
+        "part-[0-9]*-[0-9A-Fa-f]*-c[0-9]*.csv": None,
+        "list-[0-9A-Fa-f]*.csv": None,
+        "odd[[][0-9]*][*][?].csv": None,
+        "[0-9]*%-[0-9]*.csv": None,
+    }
+    monkeypatch.setattr(discovery, "MOST", 2)
+    assert len(proposed(root, monkeypatch)) == 2
+    text = (tmp_path / "drop.yaml").read_text()
+    assert "7 patterns with older files were left out" in text
+
+
+def test_no_file_keeps_others_from_being_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "landing"
+    root.mkdir()
+    (root / "a.csv").write_text('id,"Order\nNo",,twice,twice,_token,good\n1,2,3,4,5,6,7\n')
+    (root / "b.xml").write_text('<?xml version="1.0" encoding="x-9"?><r/>')
+    (root / "c.ndjson").write_text('{"id": 1e99999999999999999999}\n{"id": 1}\n')
+    with zipfile.ZipFile(root / "d.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", b"x" * 20_000_000)
+    chart = Workbook()
+    chart.create_chartsheet("chart")
+    chart.remove(chart.worksheets[0])
+    chart.save(root / "e.xlsx")
+    found = proposed(root, monkeypatch)
+    assert found.keys() == {"a.csv", "b.xml", "c.ndjson", "d.xlsx", "e.xlsx"}
+    assert found["a.csv"].columns == {"id": "int64", "good": "int64"}
+    text = (tmp_path / "drop.yaml").read_text()
+    assert "unpack to more than 100 times that" in text
+
+
+def test_a_remark_stays_a_remark() -> None:
+    notes = {"files": "the newest is evil\n  injected:\n    files: x\u2028\x1b.csv"}
+    proposal = Proposal("drop", {"files": "*.csv", "primary_key": "id"}, notes)
+    text = blank.text(kinds()["files"], None, [proposal])
+    assert "# the newest is evil injected: files: x .csv" in text
 
 
 def test_a_file_that_is_there_is_left_alone(

@@ -95,6 +95,7 @@ def _remark(about: FieldInfo) -> str:
 
 def _line(key: str, value: Any, remark: str) -> Iterator[str]:
     """``key: value  # remark``; a remark too long for the line stands above it."""
+    remark = "".join(sign for sign in " ".join(remark.split()) if sign.isprintable())
     said = f"{key}:" if value is None else f"{key}: {_flow(value)}"
     if not remark:
         yield said

@@ -15,7 +15,7 @@ From the place inwards::
     sheets     Parquet and Excel
     entry      a file as it was found; what may be wrong with it
     options    what a stream may say
-    naming     what their names tell
+    naming     what their names have in common, and their dates
     discovery  what streams there could be
 """
 

@@ -1,33 +1,35 @@
-"""Which streams a place of files could have: one for names that differ in their digits only."""
+"""Which streams a place of files could have: one for names that differ in numbers only."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
 from decimal import Decimal
+from heapq import nlargest
 from itertools import islice
 from typing import Any, BinaryIO
 
-import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tidegate.connections import Endpoint
 from tidegate.pipeline.kinds import Proposal
 from tidegate.sources.files import formats, place_of
-from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, Place
+from tidegate.sources.files.entry import BadFileError, Entry, Place
 from tidegate.sources.files.expanding import judged, members
+from tidegate.sources.files.naming import Shape, day_of, shape_of
 from tidegate.sources.files.options import LINES, FilesStream, kind_of
+from tidegate.sources.files.sheets import first_row
 
 SAMPLE = 200
 """Rows looked at in the newest file of each stream."""
+MOST = 200
+"""Streams proposed."""
 _HEAD = 64_000
-_BROKEN = (csv.Error, pa.ArrowException)
-_DIGITS = re.compile(r"\d+(?:[-_.T]?\d+)*")
-_DAYS = ((r"\d{4}-\d\d-\d\d", "%Y-%m-%d"), (r"\d{4}_\d\d_\d\d", "%Y_%m_%d"), (r"\d{8}", "%Y%m%d"))
 _SPELLED = {
     "int64": re.compile(r"-?(0|[1-9]\d{0,17})"),
     "numeric": re.compile(r"-?(0|[1-9]\d*)(\.\d+)?"),
@@ -42,54 +44,40 @@ _TYPES: dict[type, str] = {
 
 
 def proposals(endpoint: Endpoint) -> Iterator[Proposal]:
-    """One for each pattern of names that has a format known here."""
+    """One for each pattern of names that has a format known here; the latest :data:`MOST`."""
     with closing(place_of(endpoint, "**/*", endpoint.name)) as place:
-        newest: dict[str, Entry] = {}
+        newest: dict[Shape, Entry] = {}
         for entry in place.list():
-            pattern = _pattern(entry.name)
-            if kind_of(entry.name)[1] is None and kind_of(entry.name)[0] != "zip":
+            shape = shape_of(entry.name) if entry.path.endswith(entry.name) else None
+            packing, format = kind_of(entry.name)
+            if shape is None or (format is None and packing != "zip"):
                 continue
-            if pattern not in newest or newest[pattern].modified < entry.modified:
-                newest[pattern] = entry
-        for pattern, entry in sorted(newest.items()):
-            yield _proposal(pattern, entry, place)
+            if shape not in newest or newest[shape].modified < entry.modified:
+                newest[shape] = entry
+        latest = nlargest(MOST, newest.items(), key=lambda pair: pair[1].modified)
+        left = len(newest) - len(latest)
+        more = f"; {left} patterns with older files were left out" if left else ""
+        for shape, entry in sorted(latest, key=lambda pair: pair[0].pattern):
+            yield _proposal(shape, entry, place, more)
 
 
-def _pattern(name: str) -> str:
-    folder, slash, last = name.rpartition("/")
-    stem, dot, extensions = last.partition(".") if "." in last else (last, "", "")
-    while "." in extensions and not kind_of(f"x.{extensions}")[1]:
-        more, _, extensions = extensions.partition(".")
-        stem = f"{stem}.{more}"
-    return f"{_DIGITS.sub('*', folder)}{slash}{_DIGITS.sub('*', stem)}{dot}{extensions}"
-
-
-def _proposal(pattern: str, entry: Entry, place: Place) -> Proposal:
-    says: dict[str, Any] = {"files": pattern}
-    notes = {"files": f"the newest is {entry.name}"}
-    if (day := _day(entry.name.rpartition("/")[2])) is not None:
+def _proposal(shape: Shape, entry: Entry, place: Place, more: str) -> Proposal:
+    says: dict[str, Any] = {"files": shape.pattern}
+    notes = {"files": f"the newest is {entry.name}{more}"}
+    if (day := day_of(entry.name.rpartition("/")[2])) is not None:
         says["day"] = day
     columns: dict[str, str] = {}
     try:
         look = _Look(place, entry)
         says |= look.dialect()
         columns = look.columns(look.names())
-    except (BadFileError, ChangedFileError, ValueError, KeyError, OSError, *_BROKEN) as error:
+    except Exception as error:  # noqa: BLE001  # whatever is wrong with one file, others go on
         notes["columns"] = f"the file could not be looked into: {error}"[:200]
     says["primary_key"] = _key(columns)
     says["columns"] = columns or {"id": "string"}
     notes["primary_key"] = "what identifies a row, in whichever file it comes"
     notes.setdefault("columns", f"as its first {SAMPLE} rows are spelled")
-    return Proposal(re.sub(r"\W+", "_", pattern.partition(".")[0]).strip("_"), says, notes)
-
-
-def _day(name: str) -> str | None:
-    """The option *day* for a file's *name*."""
-    for digits, marks in _DAYS:
-        if re.search(digits, name):
-            parts = re.split(digits, name, maxsplit=1)
-            return marks.join(_DIGITS.sub("*", part) for part in parts)
-    return None
+    return Proposal(shape.words, says, notes)
 
 
 def _key(columns: Iterable[str]) -> str:
@@ -132,17 +120,27 @@ class _Look:
             return next(csv.reader(lines, delimiter=delimiter), [])
         if self._format in {"parquet", "excel"}:
             with self._first() as (_, file):
-                return _parquet(file) if self._format == "parquet" else _sheet(file)
+                if self._format == "parquet":
+                    return _parquet(file)
+                return first_row(file, self._entry.size, self._with({"id": "string"}))
         rows = self._rows({"all": {"type": "json", "path": "$"}})
         return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
 
     def columns(self, names: list[str]) -> dict[str, str]:
         """Each of *names* with the type that all of its values have."""
-        names = [name for name in names if name.strip() and names.count(name) == 1]
+        often = Counter(names)
+        names = [name for name in names if often[name] == 1 and self._usable(name)]
         rows = self._rows({name: {"type": "string", "path": [name]} for name in names})
         found = [row for row in rows if isinstance(row, dict)]
         spelled = self._format in {"csv", "tsv", "xml"}
         return {name: _type([row.get(name) for row in found], spelled=spelled) for name in names}
+
+    def _usable(self, name: str) -> bool:
+        """Whether a column may be called so."""
+        with suppress(ValueError):
+            self._with({name: "string"})
+            return bool(name.strip()) and name.isprintable()
+        return False
 
     def _rows(self, columns: dict[str, Any]) -> list[Any]:
         if not columns:
@@ -182,15 +180,6 @@ def _is_utf8(octets: bytes) -> bool:
 def _parquet(file: BinaryIO) -> list[str]:
     with parquet.ParquetFile(file, pre_buffer=False) as found:
         return list(found.schema_arrow.names)
-
-
-def _sheet(file: BinaryIO) -> list[str]:
-    from openpyxl import load_workbook
-
-    book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-    with closing(book):
-        names = next(book.worksheets[0].iter_rows(values_only=True), ())
-    return [str(name) for name in names if name is not None]
 
 
 def _type(values: Iterable[Any], *, spelled: bool) -> str:

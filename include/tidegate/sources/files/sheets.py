@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -53,6 +54,21 @@ def parse_excel(
     file: BinaryIO, stream: FilesStream, wanted: set[str], size: int
 ) -> Iterator[Found]:
     """The values of one sheet, whose first row has the names. Its texts are kept in memory."""
+    with _book(file, size, stream) as book:
+        yield from _cells(book, stream, wanted)
+
+
+def first_row(file: BinaryIO, size: int, stream: FilesStream) -> list[str]:
+    """The names in the first row of the first sheet."""
+    with _book(file, size, stream) as book:
+        sheet = book.worksheets[0]
+        sheet.reset_dimensions()
+        names = next(sheet.iter_rows(values_only=True), ())
+    return [str(name) for name in names if name is not None]
+
+
+@contextmanager
+def _book(file: BinaryIO, size: int, stream: FilesStream) -> Iterator[Any]:
     from openpyxl import load_workbook
 
     with zipfile.ZipFile(file) as archive:
@@ -63,10 +79,8 @@ def parse_excel(
         book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
     except (KeyError, ValueError, TypeError) as error:
         raise BadFileError("damaged", f"it is no Excel file: {error}") from error
-    try:
-        yield from _cells(book, stream, wanted)
-    finally:
-        book.close()
+    with closing(book):
+        yield book
 
 
 def _cells(book: Any, stream: FilesStream, wanted: set[str]) -> Iterator[Found]:
