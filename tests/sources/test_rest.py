@@ -39,6 +39,8 @@ from tidegate.errors import (
 )
 from tidegate.model import Mode, Watermark, Window
 from tidegate.sources import open_source
+from tidegate.sources.rest.ask import Ask
+from tidegate.sources.rest.clocks import Clock
 from tidegate.sources.rest.options import RestStream
 from tidegate.sources.rest.paging import next_link
 from tidegate.sources.web.address import address
@@ -263,6 +265,30 @@ def test_a_list_with_endless_new_tokens_ends_at_max_pages(endpoint: Endpoint, si
     assert len(site.lists()) == 10
 
 
+@pytest.mark.parametrize("page", [1, 2])
+@pytest.mark.parametrize("path", ["/pages", "/link"])
+def test_a_304_that_nobody_asked_for_is_no_end_of_a_list(
+    path: str, page: int, endpoint: Endpoint, site: Site
+) -> None:
+    fill(site, 10)
+    site.after = lambda given: site.fail(http.status(304)) if given == page - 1 else None
+    site.after(0)
+    fails(endpoint, stream(path), UnavailableError, "answers 304")
+
+
+def test_the_first_page_of_more_is_not_taken_for_the_whole_list(
+    endpoint: Endpoint, site: Site
+) -> None:
+    fill(site, 10)
+    one: dict[str, Any] = {"pages": {"by": "none"}}
+    fails(endpoint, stream("/link", **one), ConfigError, "more than its first answer.*by: link")
+    site.fail(http.status(206, [{"id": 1}], Content_Range="rows 0-0/10"))
+    fails(endpoint, stream(), ConfigError, "HTTP 206")
+    assert ids(endpoint, stream("/link", **one, complete=False)) == [1, 2, 3]
+    site.rows = site.rows[:3]
+    assert ids(endpoint, stream("/link", **one)) == [1, 2, 3]
+
+
 def test_a_page_behind_the_last_may_be_missing(endpoint: Endpoint, site: Site) -> None:
     fill(site, 3)
     made = stream("/pages", pages={**PAGES["/pages"], "passes": 1})
@@ -472,6 +498,21 @@ def test_times_are_written_as_the_server_wants_them(
     window = Window.between(since, since + timedelta(seconds=1))
     assert 3 in [row["id"] for row in reading.rows(window)]
     assert 5 not in [row["id"] for row in reading.rows(window)]
+
+
+@pytest.mark.parametrize("offset", [-12, 0, 14])
+def test_days_may_be_those_of_any_time_zone(offset: int) -> None:
+    clock = Clock(stream(**CURSOR, times="day"), NAME)
+    ask, away = Ask("GET", "http://a"), timedelta(hours=offset)
+    for hour in range(24):
+        since = datetime(2026, 3, 1, hour, 30, tzinfo=UTC)
+        window = Window.between(since, since + timedelta(hours=1))
+        asked = clock.between(ask, window).params
+        days = [
+            datetime.fromisoformat(f"{asked[name]}T00:00Z") - away for name in ("since", "until")
+        ]
+        assert days[0] < since < since + timedelta(hours=1) <= days[1]
+        assert clock.since(ask, clock.watermark(since)).params["since"] == asked["since"]
 
 
 def test_the_servers_clock_decides_not_ours(endpoint: Endpoint, site: Site) -> None:

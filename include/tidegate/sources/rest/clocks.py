@@ -22,6 +22,8 @@ _UNITS = {"seconds": timedelta(seconds=1), "milliseconds": timedelta(millisecond
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIER = timedelta(seconds=1)
 """Some servers give what is later than since, not what is at since."""
+WEST, EAST = timedelta(hours=12), timedelta(hours=14)
+"""A server's day may begin as much later than that of UTC, or earlier."""
 
 
 class Clock:
@@ -95,7 +97,10 @@ class Clock:
         if times == "milliseconds":
             unit = _UNITS[times]
             return -((_EPOCH - moment) // unit) if up else (moment - _EPOCH) // unit
-        step = timedelta(days=1) if times == "day" else timedelta(seconds=1)
+        step = timedelta(seconds=1)
+        if times == "day":
+            step = timedelta(days=1)
+            moment += EAST if up else -WEST
         rest = (moment - _EPOCH) % step
         moment += step - rest if rest and up else -rest
         if times == "seconds":

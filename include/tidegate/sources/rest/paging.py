@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tidegate.errors import ConfigError, RefusedError
+from tidegate.errors import ConfigError, RefusedError, UnavailableError
 from tidegate.sources.rest.ask import Answer, Ask
 from tidegate.sources.rest.options import ByCursor, ByLink, ByOffset, ByPage, OnePage, RestStream
 from tidegate.sources.rest.session import Session
@@ -45,6 +45,7 @@ class Walk:
         for number in range(stream.max_pages):
             beyond = {404} if number and isinstance(self._pages, ByPage) else ()
             self.last = answer = self._session.send(ask, beyond)
+            self._require_whole(ask, answer)
             rows = self.listed(answer)
             if rows and rows == before and isinstance(self._pages, ByPage | ByOffset):
                 raise self._endless(f"page {number + 1} is page {number} once more")
@@ -82,6 +83,21 @@ class Walk:
             f"{self._name}: {where} is not a list. The answer begins: {text}. Say with rows: where "
             "the list is; if this is an error, say with error_at: where such are told."
         )
+
+    def _require_whole(self, ask: Ask, answer: Answer) -> None:
+        """Raise when the answer says that it is not, or not all of, what was asked for."""
+        if answer.status == 304 and not any(name.lower().startswith("if-") for name in ask.headers):
+            raise UnavailableError(
+                f"{self._name}: the server answers 304, not changed, and was not asked whether. Is "
+                "a cache between that is out of order?"
+            )
+        goes_on = answer.status == 206 or next_link(answer.headers.get("link", ""))
+        if goes_on and self._stream.complete and isinstance(self._pages, OnePage):
+            raise ConfigError(
+                f"{self._name}: pages: {{by: none}}, but the server says that there is more than "
+                f"its first answer (HTTP {answer.status}). Say with pages: how to reach the next, "
+                "like {by: link}; or complete: false, should the first be all that is wanted."
+            )
 
     def _following(self, ask: Ask, answer: Answer, number: int, taken: int) -> Ask | None:
         pages = self._pages
