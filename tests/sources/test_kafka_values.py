@@ -115,6 +115,39 @@ def test_a_timestamp_that_is_no_moment_is_held_and_in_no_window(
     assert found == [now, now + 1]
 
 
+@pytest.mark.parametrize(
+    ("more", "low", "cut", "left"),
+    [
+        ({}, None, 6, 4),
+        ({}, None, 10, 0),
+        ({"gap": "skip"}, 5, 6, 4),
+        ({"gap": "stop"}, 5, 6, -1),
+    ],
+)
+def test_what_is_deleted_while_it_is_read_stops_only_what_promised_it(
+    cluster: Cluster, more: dict[str, Any], low: int | None, cut: int, left: int
+) -> None:
+    made = stream(columns={"id": {"type": "int64", "path": "$key"}}, **more)
+    sent = [Sent(str(id), "{}") for id in range(10)]
+    reads = Reading(cluster.endpoint, made)
+    if low:
+        kafka.send(cluster.servers, TOPIC, sent[:low])
+        reads.rows()
+    kafka.send(cluster.servers, TOPIC, sent[low or 0 :])
+    with open_source(cluster.endpoint, made, "shop.orders") as source:
+        source.observe(reads.shared, reads.memory)
+        cluster.trim(TOPIC, 0, cut)
+        pages = source.pull(2, reads.watermark, None)
+        if left < 0:
+            with pytest.raises(UnavailableError, match="cut while it was read"):
+                next(pages)
+            return
+        assert [row["id"] for page in pages for row in page.to_pylist()] == [*range(10)][
+            10 - left :
+        ]
+        assert source.census() == {"deleted before they were read": cut - (low or 0)}
+
+
 def test_pages_are_small_when_messages_are_large(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,10 @@ _WRONG = {
 _TRIMMED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
+class CutError(UnavailableError):
+    """Messages were deleted while they were read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """What the topic's partitions hold: offsets *begins* ≤ … < *ends*, by partition."""
@@ -91,7 +95,7 @@ class Broker:
         return {place.partition: place.offset for place in found}
 
     def messages(self, partition: int, first: int, until: int) -> Iterator[list[Message]]:
-        """Those with first ≤ offset < until, in order, in batches."""
+        """Those with first ≤ offset < until, in order, in batches. Raises CutError."""
         reader = self._reader()
         reader.assign([TopicPartition(self._topic, partition, first)])
         heard = time.monotonic()
@@ -213,5 +217,5 @@ class Broker:
         if error.code() in _WRONG:
             return ConfigError(f"{where}: {text}. Check topic:, or create the topic.")
         if error.code() in _TRIMMED:
-            return UnavailableError(f"{where}: the log was cut while it was read: {text}.")
+            return CutError(f"{where}: the log was cut while it was read: {text}.")
         return UnavailableError(f"{where}: {text}.")

@@ -15,7 +15,7 @@ from tidegate.fields import seconds
 from tidegate.model import Json, Watermark, Window, utc_text
 from tidegate.sources import Observation, Shared
 from tidegate.sources.kafka import positions, values
-from tidegate.sources.kafka.broker import Broker, Log
+from tidegate.sources.kafka.broker import Broker, CutError, Log
 from tidegate.sources.kafka.options import KafkaStream
 from tidegate.sources.kafka.positions import Position
 from tidegate.sources.rows.basis import Basis
@@ -25,6 +25,7 @@ from tidegate.types import Column
 
 Slices = dict[int, tuple[int, int]]
 """By partition, the first offset to read and the one to stop before."""
+_DELETED = "deleted before they were read"
 
 
 class KafkaSource(Basis):
@@ -78,7 +79,8 @@ class KafkaSource(Basis):
         Raises TrimmedError when the topic is another one, or lost what was not read yet.
         """
         self._census = Counter()
-        records = self._messages(self._slices(low, window), window)
+        may_skip = low is None or window is not None or self._stream.gap == "skip"
+        records = self._messages(self._slices(low, window), window, may_skip)
         tokens = Tokens(read, self._name)
         yield from self._records.pages(records, tokens, self._stream.page_rows)
 
@@ -111,18 +113,35 @@ class KafkaSource(Basis):
                 "topic's retention, or run more often."
             )
         for gap in gaps:
-            self._census["deleted before they were read"] += gap.until - gap.first
+            self._census[_DELETED] += gap.until - gap.first
 
-    def _messages(self, slices: Slices, window: Window | None) -> Iterator[Record]:
+    def _messages(self, slices: Slices, window: Window | None, may_skip: bool) -> Iterator[Record]:
         """All of *slices*, or those of them that are stamped within *window*."""
         wanted = _inside(window) if window else None
         record = self._reader.record
         for partition, (first, until) in slices.items():
             epochs = self._after.epoch(partition)
-            for batch in self._broker.messages(partition, first, until):
+            for batch in self._batches(partition, first, until, may_skip):
                 for message in batch:
                     if wanted is None or wanted(message):
                         yield record(message, positions.token(epochs, message.offset()))
+
+    def _batches(
+        self, partition: int, first: int, until: int, may_skip: bool
+    ) -> Iterator[list[Message]]:
+        """What there is; what is deleted meanwhile is counted, where nothing was promised."""
+        while True:
+            try:
+                for batch in self._broker.messages(partition, first, until):
+                    yield batch
+                    first = batch[-1].offset() + 1
+                return
+            except CutError:
+                begin = min(self._broker.log().begins.get(partition, 0), until)
+                if not may_skip or begin <= first:
+                    raise
+                self._census[_DELETED] += begin - first
+                first = begin
 
     def _value(self) -> values.Read:
         if self._stream.value != "avro":
