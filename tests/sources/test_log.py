@@ -17,9 +17,11 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 import services
@@ -29,8 +31,9 @@ from tidegate import path
 from tidegate.errors import BusyError, ConfigError, TidegateError, TrimmedError, UnavailableError
 from tidegate.model import Mode
 from tidegate.sources import open_source
-from tidegate.sources.log import statements
+from tidegate.sources.log import decoding, statements
 from tidegate.sources.log.options import LogStream
+from tidegate.sources.sql.session import Session
 from tidegate.verify import verify
 
 TRIALS = int(os.environ.get("TIDEGATE_TRIALS") or 2)
@@ -342,6 +345,33 @@ def test_a_large_transaction_takes_bounded_memory(peer: Log) -> None:
     assert peak < count * size / 3
 
 
+@contextmanager
+def prepared(peer: Log, statement: str) -> Iterator[None]:
+    """A transaction that is prepared, and rolled back at the end."""
+    with peer._server.engine(peer.endpoint).connect() as connection:
+        for said in ("XA START 'a'", statement, "XA END 'a'", "XA PREPARE 'a'"):
+            connection.exec_driver_sql(said)
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("XA ROLLBACK 'a'")
+
+
+def test_rows_of_a_transaction_that_is_only_prepared_are_refused(mariadb_log: Log) -> None:
+    found = reading(mariadb_log)
+    with prepared(mariadb_log, insert(1, 1)), pytest.raises(ConfigError, match="XA"):
+        found.rows()
+
+
+def test_the_first_read_waits_for_what_is_prepared(mariadb_log: Log) -> None:
+    with (
+        prepared(mariadb_log, insert(1, 1)),
+        pytest.raises(UnavailableError, match="XA RECOVER"),
+    ):
+        reading(mariadb_log)
+    assert reading(mariadb_log).rows() == []
+
+
 # Definitions --------------------------------------------------------------------------------------
 
 
@@ -360,6 +390,14 @@ def test_a_new_column_is_read_from_then_on(peer: Log, world: World) -> None:
     world.run(drift={"drop": "keep"})
     world.run(drift={"drop": "keep"})
     assert sorted(world.stored()) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_column_that_is_not_adopted_does_not_stop_the_stream(peer: Log, world: World) -> None:
+    world.run(drift={"add": "ask"})
+    run(peer, insert(1, 1), "ALTER TABLE orders ADD COLUMN more INT", insert_more(2),
+        "UPDATE orders SET more = 7 WHERE id = 1")  # fmt: skip
+    world.run(drift={"add": "ask"})
+    assert sorted(world.stored()) == [1, 2]
 
 
 def more(world: World) -> dict[int, int | None]:
@@ -436,6 +474,34 @@ def test_rows_logged_in_part_or_as_statements_need_a_new_beginning(mariadb_log: 
             found.rows()
 
 
+def test_statements_on_other_tables_may_have_changed_rows_by_triggers(mariadb_log: Log) -> None:
+    run(mariadb_log, "CREATE TABLE others (id INT PRIMARY KEY)",
+        "CREATE TRIGGER copy AFTER INSERT ON others FOR EACH ROW "
+        "INSERT INTO orders VALUES (NEW.id, 'copy', 0, '2026-01-01')",
+        "SELECT 2 INTO OUTFILE 'rows'")  # fmt: skip
+    for statement in ("INSERT INTO others VALUES (1)", "LOAD DATA INFILE 'rows' INTO TABLE others"):
+        found = reading(mariadb_log)
+        with transaction(mariadb_log) as say:
+            say("SET SESSION binlog_format = STATEMENT")
+            say(statement)
+        with pytest.raises(TrimmedError, match=f"which rows this changed: '{statement[:9]}"):
+            found.rows()
+
+
+def test_a_log_that_lost_transactions_needs_a_new_beginning(mariadb_log: Log) -> None:
+    run(mariadb_log, "CREATE TABLE others (id INT PRIMARY KEY, text LONGTEXT) ENGINE = MyISAM")
+    found = reading(mariadb_log)
+    limits = ("binlog_stmt_cache_size", "max_binlog_stmt_cache_size")
+    run(mariadb_log, *(f"SET GLOBAL {limit} = 4096" for limit in limits))
+    try:
+        with pytest.raises(DBAPIError, match="max_binlog_stmt_cache_size"):
+            run(mariadb_log, "INSERT INTO others SELECT seq, REPEAT('x', 999) FROM seq_1_to_99")
+    finally:
+        run(mariadb_log, *(f"SET GLOBAL {limit} = DEFAULT" for limit in limits))
+    with pytest.raises(TrimmedError, match="lost transactions"):
+        found.rows()
+
+
 @pytest.mark.parametrize(
     ("query", "database", "seen"),
     [
@@ -452,11 +518,68 @@ def test_rows_logged_in_part_or_as_statements_need_a_new_beginning(mariadb_log: 
         ("CREATE OR REPLACE TABLE orders (id INT)", "shop", True),
         ("/* who */ UPDATE orders SET a = 1", "shop", True),
         ("CREATE INDEX i ON orders (a)", "shop", False),
-        ("INSERT INTO orders2 VALUES (1)", "shop", False),
+        ("INSERT INTO orders2 VALUES (1)", "shop", True),
+        ("SET STATEMENT max_statement_time = 9 FOR UPDATE x SET a = 1", "shop", True),
+        ("/*!50000 DELETE */ FROM x", "shop", True), ("SELECT `shop`.`f`(1)", "shop", True),
+        ("INSERT INTO mysql.rds_heartbeat2 (id) VALUES (1)", "shop", False),
+        ("CREATE TABLE o AS SELECT 1", "shop", False), ("GRANT INSERT ON * TO u", "shop", False),
+        ("DROP DATABASE IF EXISTS `shop`", "else", True), ("DROP SCHEMA else", "shop", False),
+        ("BEGIN", "shop", False), ("COMMIT", "shop", False), ("SAVEPOINT a", "shop", False),
+        ("XA COMMIT X'61',X'',1", "shop", False), ("CREATE FUNCTION f() SELECT 1", "shop", False),
     ],
 )  # fmt: skip
 def test_statements_that_move_rows_are_known(query: str, database: str, seen: bool) -> None:
     assert statements.unseen(query, database, "shop", "orders") is seen
+
+
+PARTED = (
+    "CREATE TABLE things (id INT PRIMARY KEY) PARTITION BY RANGE (id)",
+    "CREATE TABLE ones PARTITION OF things FOR VALUES FROM (0) TO (10)",
+    "CREATE TABLE tens (id INT PRIMARY KEY)", "INSERT INTO tens VALUES (10)",
+    "CREATE TABLE none (id INT PRIMARY KEY)", "CREATE TABLE new PARTITION OF things DEFAULT",
+    *(f"ALTER TABLE {name} REPLICA IDENTITY FULL" for name in ("things", "ones", "tens", "none")),
+    "DROP TABLE new", "INSERT INTO things VALUES (1)",
+    "CREATE PUBLICATION parted FOR TABLE things WITH (publish_via_partition_root)",
+)  # fmt: skip
+"""A table with one partition, and what may become one."""
+
+
+def parted(peer: Log) -> Reading:
+    """Its stream."""
+    return reading(peer, log="things", publication="parted", types={})
+
+
+@pytest.mark.parametrize("what", [
+    "TRUNCATE ones", "DROP TABLE ones", "ALTER TABLE things DETACH PARTITION ones",
+    "ALTER TABLE things ATTACH PARTITION tens FOR VALUES FROM (10) TO (20)",
+])  # fmt: skip
+def test_partitions_that_come_and_go_with_rows_need_a_new_beginning(
+    postgres_log: Log, what: str
+) -> None:
+    run(postgres_log, *PARTED)
+    found = parted(postgres_log)
+    run(postgres_log, what)
+    with pytest.raises(TrimmedError, match=r"a partition was .*--full"):
+        found.rows()
+
+
+def test_partitions_that_come_without_rows_do_not(postgres_log: Log) -> None:
+    run(postgres_log, *PARTED)
+    found = parted(postgres_log)
+    run(postgres_log, "CREATE TABLE more PARTITION OF things FOR VALUES FROM (10) TO (20)",
+        "ALTER TABLE more REPLICA IDENTITY FULL", "INSERT INTO things VALUES (11)",
+        "ALTER TABLE things ATTACH PARTITION none FOR VALUES FROM (20) TO (30)")  # fmt: skip
+    assert found.ids() == [11]
+    run(postgres_log, "ANALYZE", "INSERT INTO things VALUES (2), (12), (22)")
+    assert found.ids() == [2, 12, 22]
+
+
+def test_every_partition_logs_whole_rows(postgres_log: Log) -> None:
+    run(postgres_log, *PARTED,
+        "CREATE TABLE more PARTITION OF things FOR VALUES FROM (10) TO (20)")  # fmt: skip
+    wrong = errors(postgres_log, log="things", publication="parted", types={})
+    assert "ALTER TABLE public.more REPLICA IDENTITY FULL;" in wrong
+    assert "public.ones" not in wrong
 
 
 # Positions ----------------------------------------------------------------------------------------
@@ -577,6 +700,59 @@ def test_a_slot_is_moved_by_the_run_after(postgres_log: Log, home: None, tmp_pat
     assert places[1] < places[2] < places[3]
 
 
+def test_a_slot_is_moved_within_the_time_of_a_log(
+    postgres_log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = reading(postgres_log, log_timeout="7m")
+    run(postgres_log, insert(1, 1))
+    limits = []
+    scalar = Session.scalar
+
+    def spied(self: Session, statement: Any, *values: Any) -> Any:
+        if "advance" in str(statement):
+            limits.append(scalar(self, sa.text("SHOW statement_timeout")))
+        return scalar(self, statement, *values)
+
+    monkeypatch.setattr(Session, "scalar", spied)
+    assert found.ids() == [1]
+    assert limits == ["7min"]
+
+
+def test_a_full_read_waits_until_commits_in_the_log_can_be_seen(
+    postgres_log: Log, home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that waits for a standby is in the log, and nobody sees it."""
+    world = World(postgres_log, tmp_path)
+    run(postgres_log, insert(1, 1))
+    world.run()
+    standby = "ALTER SYSTEM SET synchronous_standby_names = '{}'"
+    update = threading.Thread(target=run, args=(postgres_log, "UPDATE orders SET name = 'new'"))
+
+    def release(_: float = 0) -> None:
+        _alone(postgres_log, standby.format(""), "SELECT pg_reload_conf()")
+        update.join()
+
+    _alone(postgres_log, standby.format("nobody"), "SELECT pg_reload_conf()")
+    try:
+        update.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        _until(lambda: _alone(postgres_log, waiting) == 1)
+        monkeypatch.setattr(decoding, "time", SimpleNamespace(monotonic=lambda: 0, sleep=release))
+        world.run(Mode.FULL)
+    finally:
+        release()
+    world.run()
+    assert world.stored()[1][0] == "new"
+
+
+def _alone(peer: Log, *statements: str) -> Any:
+    """Outside transactions; what the last one gives."""
+    with peer._server.engine(peer.endpoint).connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        found = [alone.exec_driver_sql(statement) for statement in statements][-1]
+        return found.scalar() if found.returns_rows else None
+
+
 def confirmed(peer: Log) -> int:
     """Where its slot is."""
     query = (
@@ -607,6 +783,41 @@ def test_what_the_server_lacks_is_said_before_the_first_run(peer: Log) -> None:
     ]  # fmt: skip
     assert len(found) == len(wanted)
     assert all(todo in text for todo, text in zip(wanted, found, strict=True))
+
+
+def errors(peer: Log, **more: Any) -> str:
+    """What keeps the stream from being read."""
+    with open_source(peer.endpoint, peer.stream(**more), NAME) as source:
+        found = [finding.message for finding in source.check() if finding.level == "error"]
+    return "\n".join(found)
+
+
+def test_rows_that_foreign_keys_change_are_in_no_binary_log(mariadb_log: Log) -> None:
+    key = "FOREIGN KEY (id) REFERENCES tenants (id) ON UPDATE RESTRICT ON DELETE"
+    run(mariadb_log, "CREATE TABLE tenants (id BIGINT PRIMARY KEY)",
+        f"CREATE TABLE items (id BIGINT PRIMARY KEY, {key} CASCADE)",
+        f"ALTER TABLE orders ADD {key} RESTRICT")  # fmt: skip
+    assert errors(mariadb_log) == ""
+    assert "`items_ibfk_1` says ON DELETE CASCADE" in errors(mariadb_log, log="items", types={})
+
+
+def test_a_database_outside_the_binary_log_is_refused(mariadb_log: Log) -> None:
+    run(mariadb_log, "CREATE DATABASE unlogged", "CREATE TABLE unlogged.items (id INT PRIMARY KEY)")
+    try:
+        found = errors(mariadb_log, log="unlogged.items", types={})
+    finally:
+        run(mariadb_log, "DROP DATABASE unlogged")
+    assert "leaves 'unlogged' out: binlog_ignore_db is unlogged" in found
+
+
+def test_a_replica_logs_what_it_replicates_or_is_refused(mariadb_log: Log) -> None:
+    run(mariadb_log, "CHANGE MASTER 'other' TO MASTER_HOST = '127.0.0.1'",
+        "START SLAVE 'other' SQL_THREAD")  # fmt: skip
+    try:
+        assert "a replica, and its log_slave_updates is OFF" in errors(mariadb_log)
+    finally:
+        run(mariadb_log, "STOP SLAVE 'other'", "RESET SLAVE 'other' ALL")
+    assert errors(mariadb_log) == ""
 
 
 def test_the_documented_privileges_suffice(peer: Log) -> None:

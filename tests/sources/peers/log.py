@@ -14,7 +14,7 @@ from tidegate.sources.log.options import LogStream
 FLAGS = {
     "mariadb": (
         "--log-bin=binlog", "--server-id=7", "--binlog-format=ROW", "--binlog-row-image=FULL",
-        "--binlog-row-metadata=FULL", "--sync-binlog=0",
+        "--binlog-row-metadata=FULL", "--sync-binlog=0", "--binlog-ignore-db=unlogged",
     ),
     "postgres": (
         "-c", "wal_level=logical", "-c", "max_replication_slots=40", "-c", "max_wal_senders=10",

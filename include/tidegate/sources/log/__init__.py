@@ -10,12 +10,14 @@ From the source inwards::
     feed       what both logs have in common: positions and changes
     binlog     MySQL and MariaDB: the binary log
     replica      its events, through mysql-replication
+    settings     what the server has to be told before
     rowevents    those that change rows of the table
     rowimage     the octets of one row there
     statements   what statements in it do to the table
     gtids        the names of its transactions
     decoding   PostgreSQL: a replication slot
     publishing   what the server has to be told before
+    partitions   what became of the table's partitions
     pgoutput     the messages of its plugin
     transactions   what they make of the table's keys
     options    what a stream may say

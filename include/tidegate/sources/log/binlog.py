@@ -14,28 +14,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pymysql
 import sqlalchemy as sa
-from pymysqlreplication.event import FormatDescriptionEvent, QueryEvent, XAPrepareEvent
+from pymysqlreplication.event import ExecuteLoadQueryEvent, FormatDescriptionEvent, QueryEvent
 from typing_extensions import override
 
-from tidegate.errors import ConfigError, TidegateError, UnavailableError
+from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources import Finding
-from tidegate.sources.log import gtids, replica, statements
+from tidegate.sources.log import gtids, replica, settings, statements
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
 from tidegate.sources.log.rowevents import Rows, constant
 from tidegate.sources.sql.catalogue import Native, Table
 from tidegate.sources.sql.session import Session
 
-_NEEDED = {
-    "log_bin": ("ON", "1"), "binlog_format": ("ROW",), "binlog_row_image": ("FULL",),
-    "binlog_row_metadata": ("FULL",), "log_bin_compress": ("OFF", "0"),
-    "binlog_transaction_compression": ("OFF", "0"), "binlog_row_value_options": ("",),
-}  # fmt: skip
-"""Settings, and what they must be where there are such settings."""
-_START = ("log_bin", "binlog_format")
 _WAIT = 30.0
 
 
@@ -65,8 +59,12 @@ class Binlog(Feed):
 
     @override
     def begin(self) -> Position:
-        if not self._mariadb:
-            return self._settled()
+        position = self._snapshot() if self._mariadb else self._settled()
+        self._require_no_prepared()
+        return position
+
+    def _snapshot(self) -> Position:
+        """MariaDB: the position of a consistent snapshot."""
         gtid = self._gtids()
         self._run("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         rows = dict(self._run("SHOW STATUS LIKE 'binlog_snapshot_%%'"))
@@ -75,7 +73,9 @@ class Binlog(Feed):
         return {"server": self._server, "file": file, "pos": pos, "gtid": gtid}
 
     @override
-    def changes(self, start: Position, end: Position, key: Sequence[str]) -> Iterator[Change]:
+    def changes(
+        self, start: Position, end: Position, key: Sequence[str], columns: Sequence[Native]
+    ) -> Iterator[Change]:
         moved = start["server"] != end["server"]
         self._require(start, moved=moved)
         self._born = None if moved else start.get("born")
@@ -86,7 +86,8 @@ class Binlog(Feed):
             self._connect, start, end, where, mariadb=self._mariadb, moved=moved
         )  # fmt: skip
         try:
-            yield from self._read(found, start, end["epoch"] << 52, key)
+            rows = Rows(columns, self._name, key)
+            yield from self._read(found, start, end["epoch"] << 52, rows)
         except pymysql.MySQLError as error:
             raise self._translated(error) from None
 
@@ -119,26 +120,10 @@ class Binlog(Feed):
 
     @override
     def findings(self) -> list[Finding]:
-        settings = dict(self._run("SHOW GLOBAL VARIABLES"))
-        found = []
-        for name, right in _NEEDED.items():
-            value = settings.get(name)
-            if value is not None and value.upper() not in right:
-                how = f"SET GLOBAL {name} = {right[0] or repr('')};"
-                if name in _START:
-                    how = f"{name} = {right[0]} in the server's configuration, and a restart."
-                what = f"{self._name}: the server's {name} is {value or '(empty)'}."
-                found.append(Finding("error", what, "log-setting", f"It has to be: {how}"))
-        if "binlog_row_metadata" not in settings:
-            what = f"{self._name}: the server does not write column names to its binary log."
-            todo = "That takes MySQL 8.0.1 or MariaDB 10.5. Read the table with table: instead."
-            found.append(Finding("error", what, "log-setting", todo))
-        kept = float(settings.get("binlog_expire_logs_seconds") or 0)
-        if 0 < kept < 86_400:
-            what = f"{self._name}: the server forgets its binary log after {kept:,.0f} seconds."
-            todo = "Runs that come later have to begin anew. Let it keep some days."
-            found.append(Finding("warning", what, "log-retention", todo))
-        return found
+        quote = self._session.connection.dialect.identifier_preparer.quote_identifier
+        table = f"{quote(self._schema)}.{quote(self._table.name)}"
+        asked = settings.Asked(self._run, self._mariadb, self._schema, table, self._status())
+        return list(settings.findings(asked, self._name))
 
     # The server -----------------------------------------------------------------------------
 
@@ -163,10 +148,25 @@ class Binlog(Feed):
     def _now(self) -> Position:
         """Where the log ends. Its GTIDs may be some less: they are looked at before."""
         gtid = self._gtids()
-        newer = not self._mariadb and self._version >= (8, 4)
-        row = self._run("SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")[0]
+        row = self._status()[0]
         file, pos = str(row[0]), int(row[1])
         return {"server": self._server, "file": file, "pos": pos, "gtid": gtid, "epoch": 0}
+
+    def _status(self) -> list[Any]:
+        """Where the log is, and what it leaves out; no row where there is no log."""
+        newer = not self._mariadb and self._version >= (8, 4)
+        return self._run("SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")
+
+    def _require_no_prepared(self) -> None:
+        """Rows of a transaction that is prepared lie before the position, and nobody sees them."""
+        prepared: list[Any] = []
+        with suppress(RefusedError):  # MySQL: it takes XA_RECOVER_ADMIN to ask
+            prepared = self._run("XA RECOVER")
+        if prepared:
+            raise UnavailableError(
+                f"{self._name}: {len(prepared)} XA transactions are prepared (see XA RECOVER), and "
+                "the first read waits for them. Commit them, or roll them back."
+            )
 
     def _gtids(self) -> str:
         """What was committed: MySQL's set, MariaDB's last one of each domain."""
@@ -248,9 +248,8 @@ class Binlog(Feed):
     # Events ---------------------------------------------------------------------------------
 
     def _read(
-        self, found: Iterator[tuple[int, Any]], start: Position, epoch: int, key: Sequence[str]
+        self, found: Iterator[tuple[int, Any]], start: Position, epoch: int, rows: Rows
     ) -> Iterator[Change]:
-        rows = Rows(self._table, self._name, key)
         some = False
         for file, event in found:
             if isinstance(event, replica.ROWS):
@@ -263,11 +262,10 @@ class Binlog(Feed):
             elif isinstance(event, QueryEvent):
                 self._judge(event, some)
                 some = some and event.query.upper().startswith("SAVEPOINT")
-            elif isinstance(event, XAPrepareEvent) and some:
-                raise ConfigError(
-                    f"{self._name}: the table is written by XA transactions. The log tells of them "
-                    "before they are committed: read the table with table: and a cursor instead."
-                )
+            elif isinstance(event, ExecuteLoadQueryEvent):
+                raise self._unseen("LOAD DATA")
+            elif event.event_type == replica.INCIDENT:
+                raise trimmed(self._name, "the server lost transactions before it logged them.")
             else:
                 some = False
 
@@ -283,6 +281,14 @@ class Binlog(Feed):
         query = event.query
         if some and query.upper().startswith("ROLLBACK"):
             raise trimmed(self._name, "a transaction of several engines was rolled back in part.")
+        if some and query.upper().startswith("XA "):  # END, before it is prepared
+            raise ConfigError(
+                f"{self._name}: the table is written by XA transactions. The log tells of them "
+                "before they are committed: read the table with table: and a cursor instead."
+            )
         if statements.unseen(query, database, self._schema, self._table.name):
-            what = " ".join(query.split())[:200]
-            raise trimmed(self._name, f"the log does not tell which rows this changed: {what!r}.")
+            raise self._unseen(query)
+
+    def _unseen(self, query: str) -> TidegateError:
+        what = " ".join(query.split())[:200]
+        return trimmed(self._name, f"the log does not tell which rows this changed: {what!r}.")

@@ -8,7 +8,8 @@ is the token, with the number of the *part* of the transaction: some thousand ch
 last one of each key counts. Two commits lie at least 32 octets apart, so five bits are free for it.
 
 **Reading the table beside the log.** A commit is in the log *before* it can be seen by SELECT. So
-:meth:`Decoding.begin` notes a place and waits until every transaction that was open then has ended.
+:meth:`Decoding.begin` notes a place and waits until every transaction that was open then has ended:
+it keeps a lock on its own number until it can be seen.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing_extensions import override
 
 from tidegate.errors import ConfigError, UnavailableError
 from tidegate.sources import Finding
-from tidegate.sources.log import pgoutput, publishing
+from tidegate.sources.log import partitions, pgoutput, publishing
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
 from tidegate.sources.log.transactions import PART_BITS, Transactions
 from tidegate.sources.sql.catalogue import Native, Table
@@ -41,6 +42,11 @@ _SLOT = sa.text(
     " (confirmed_flush_lsn - '0/0')::bigint AS confirmed"
     " FROM pg_replication_slots WHERE slot_name = :slot"
 )
+_OPEN = sa.text(
+    "SELECT array_agg(transactionid::text) FROM pg_locks"
+    " WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted"
+)
+_ADVANCE = sa.text("SELECT pg_replication_slot_advance(:slot, '0/0'::pg_lsn + :lsn)")
 _PEEK = (
     "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, ('0/0'::pg_lsn + %s), NULL,"
     " 'proto_version', '1', 'publication_names', %s)"
@@ -75,9 +81,9 @@ class Decoding(Feed):
     def begin(self) -> Position:
         self._make_slot()
         position = self._now()
-        open = self._one("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        open = self._open()
         deadline = time.monotonic() + _WAIT
-        while self._one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint") < open:
+        while open & self._open():
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"{self._name}: a transaction that writes has been open for {_WAIT:.0f} s, and "
@@ -88,16 +94,16 @@ class Decoding(Feed):
         return position
 
     @override
-    def changes(self, start: Position, end: Position, key: Sequence[str]) -> Iterator[Change]:
+    def changes(
+        self, start: Position, end: Position, key: Sequence[str], columns: Sequence[Native]
+    ) -> Iterator[Change]:
         self._require(start, end)
         if start["lsn"] == end["lsn"]:
             return
-        self._run(
-            "SELECT pg_replication_slot_advance(:slot, '0/0'::pg_lsn + :lsn)", lsn=start["lsn"]
-        )
-        transactions = Transactions(self._table, self._name, key)
+        transactions = Transactions(int(self._table.identity), columns, self._name, key)
         reader = Session(self._session.endpoint, self._limit)
         try:
+            reader.scalar(_ADVANCE, {"slot": self._slot, "lsn": start["lsn"]})
             for message in self._messages(reader, end["lsn"]):
                 for lsn, part, gone, cells in transactions.take(message):
                     if start["lsn"] <= lsn < end["lsn"]:
@@ -149,13 +155,22 @@ class Decoding(Feed):
     def _run(self, statement: str, **values: Any) -> Any:
         return self._session.scalar(sa.text(statement), {"slot": self._slot, **values})
 
-    def _one(self, statement: str) -> Any:
-        return self._session.scalar(sa.text(statement))
+    def _open(self) -> set[str]:
+        """The transactions that write."""
+        return set(self._session.scalar(_OPEN) or ())
+
+    def _parts(self) -> dict[str, bool]:
+        """What the table consists of."""
+        connection = self._session.connection
+        with self._session.translated():
+            found = connection.execute(partitions.MARKS, {"table": self._table.identity})
+            return {str(mark): bool(bare) for mark, bare in found}
 
     def _now(self) -> Position:
-        """Where the log ends on disk."""
+        """Where the log ends on disk, and of what the table consisted just before."""
+        table = {"table": self._table.identity, "parts": list(self._parts())}
         lsn, server = self._row(_END)
-        return {"server": str(server), "lsn": int(lsn), "table": self._table.identity}
+        return {"server": str(server), "lsn": int(lsn), **table}
 
     def _make_slot(self) -> None:
         """Make the slot, and anew one that the server has given up."""
@@ -177,6 +192,8 @@ class Decoding(Feed):
             raise trimmed(self._name, "this is another server than the one that was read.")
         if start["table"] != end["table"]:
             raise trimmed(self._name, "the table is another one of the same name.")
+        if what := partitions.difference(start["parts"], self._parts()):
+            raise trimmed(self._name, what)
         if end["lsn"] < start["lsn"]:
             raise trimmed(
                 self._name,

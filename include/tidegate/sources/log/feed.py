@@ -53,8 +53,12 @@ class Feed(ABC):
         """
 
     @abstractmethod
-    def changes(self, start: Position, end: Position, key: Sequence[str]) -> Iterator[Change]:
+    def changes(
+        self, start: Position, end: Position, key: Sequence[str], columns: Sequence[Native]
+    ) -> Iterator[Change]:
         """What was committed between the two, in order; *key* are the table's own names.
+
+        Of *columns*; whether the log has others does not matter.
 
         Raises TrimmedError when the log does not have all of it.
         """

@@ -11,7 +11,10 @@ from tidegate.sources import Finding
 
 TABLE = sa.text(
     "SELECT current_setting('wal_level') AS level, pg_is_in_recovery() AS replica,"
-    " current_setting('max_slot_wal_keep_size') AS kept, c.relreplident AS identity,"
+    " current_setting('max_slot_wal_keep_size') AS kept,"
+    " (SELECT array_agg(format('%I.%I', s.nspname, l.relname) ORDER BY l.oid) FROM pg_class l"
+    "  JOIN pg_namespace s ON s.oid = l.relnamespace WHERE l.relreplident <> 'f' AND (l.oid = c.oid"
+    "  OR l.oid IN (SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf))) AS partly,"
     " c.relkind AS kind, p.pubname IS NOT NULL AS published, t.tablename IS NOT NULL AS part,"
     " p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS whole, p.pubviaroot AS root,"
     " to_jsonb(t) ->> 'rowfilter' AS filter,"
@@ -51,9 +54,9 @@ def judged(found: Any, name: str, place: str, publication: str) -> Iterator[Find
             "It has to publish insert, update, delete and truncate, without a filter, and "
             "partitioned tables WITH (publish_via_partition_root).",
         )
-    if found.identity != "f":
-        todo = f"Its owner says: ALTER TABLE {place} REPLICA IDENTITY FULL;"
-        yield wrong("the log has rows in part only.", todo)
+    if found.partly:
+        todo = " ".join(f"ALTER TABLE {one} REPLICA IDENTITY FULL;" for one in found.partly)
+        yield wrong("the log has rows in part only.", f"Its owner says: {todo}")
     if found.missing:
         yield wrong(
             f"the log lacks the columns {found.missing}.",

@@ -98,8 +98,9 @@ class LogSource(Basis):
             return
         if self._known is None:
             raise trimmed(self._name, "it is not known where in the log the stream stopped.")
-        changes = self._feed.changes(self._known, end, self._table.own_key)
-        yield from self._table.pages(self._feed, changes)
+        table = self._table
+        changes = self._feed.changes(self._known, end, table.own_key, table.natives)
+        yield from table.pages(self._feed, changes)
         self._memory = {"position": self._feed.reached(end)}
 
     @override

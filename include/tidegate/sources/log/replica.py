@@ -16,6 +16,7 @@ from typing import Any
 import pymysql
 from pymysqlreplication import BinLogStreamReader
 from pymysqlreplication.event import (
+    ExecuteLoadQueryEvent,
     FormatDescriptionEvent,
     NotImplementedEvent,
     QueryEvent,
@@ -35,9 +36,11 @@ from tidegate.sources.log.feed import Position
 
 ROWS = (WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent)
 _EVENTS = [
-    *ROWS, PartialUpdateRowsEvent, FormatDescriptionEvent, QueryEvent, RotateEvent, XidEvent,
-    XAPrepareEvent, NotImplementedEvent,
+    *ROWS, PartialUpdateRowsEvent, FormatDescriptionEvent, QueryEvent, ExecuteLoadQueryEvent,
+    RotateEvent, XidEvent, XAPrepareEvent, NotImplementedEvent,
 ]  # fmt: skip
+INCIDENT = 26
+"""The type of the event that says: others were lost."""
 _UNREADABLE = {
     40: "compressed transactions (binlog_transaction_compression)",
     **dict.fromkeys(range(165, 172), "compressed events (log_bin_compress)"),

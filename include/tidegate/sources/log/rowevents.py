@@ -10,7 +10,7 @@ from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent
 
 from tidegate.sources.log import rowimage
 from tidegate.sources.log.feed import trimmed
-from tidegate.sources.sql.catalogue import Native, Table
+from tidegate.sources.sql.catalogue import Native
 
 _CASTS = {
     "decimal": "DECIMAL({size})", "date": "DATE", "time": "TIME({fsp})",
@@ -20,10 +20,10 @@ _CASTS = {
 
 
 class Rows:
-    """Reads the rows of one table's events by the columns that it has now."""
+    """Reads *columns* of the rows of one table's events, as they are declared now."""
 
-    def __init__(self, table: Table, name: str, key: Sequence[str]) -> None:
-        self._natives = {native.own: native for native in table.columns}
+    def __init__(self, columns: Sequence[Native], name: str, key: Sequence[str]) -> None:
+        self._natives = {native.own: native for native in columns}
         self._name = name
         self._key = key
         self._known: tuple[Any, list[tuple[str, rowimage.Read]]] = (None, [])

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import re
 
-_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*\n|#[^\n]*\n", re.DOTALL)
-_WHOLE = re.compile(
-    r"(?:truncate|drop\s+table|rename\s+table|insert|replace|update|delete|load\s+data|call)\b",
-    re.IGNORECASE,
+_COMMENT = re.compile(r"/\*M?!\d*|/\*.*?\*/|\*/|--[^\n]*\n|#[^\n]*\n", re.DOTALL)
+"""Comments; but what is in ``/*!50000 … */`` is run."""
+_WHOLE = re.compile(r"(?:truncate|drop\s+table|rename\s+table)\b", re.IGNORECASE)
+_ROWS = re.compile(
+    r"(?:set\s+statement\b.*?\bfor\s+)?"
+    r"(?:insert|replace|update|delete|load|with|select|do|call)\b"
+    r"(?!(?:\s+(?:ignore|into|from))*\s+`?mysql`?\s*\.)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Statements in the place of rows: triggers of any table may write ours, none of system tables."""
+_DATABASE = re.compile(
+    r"drop\s+(?:database|schema)\s+(?:if\s+exists\s+)?(?P<name>`[^`]+`|[\w$]+)", re.IGNORECASE
 )
 _CREATE = re.compile(
     r"create\s+(?:or\s+replace\s+)?table\s+(?:if\s+not\s+exists\s+)?(?P<name>(?:`[^`]+`|[\w$.])+)",
@@ -32,8 +40,12 @@ _MOVES = re.compile(
 def unseen(query: str, database: str, schema: str, table: str) -> bool:
     """Whether *query*, run in *database*, may change rows of ``schema.table`` unseen by the log."""
     text = _COMMENT.sub(" ", query).strip()
+    if _ROWS.match(text):
+        return True
     if _WHOLE.match(text):
         return _mentions(text, database, schema, table)
+    if found := _DATABASE.match(text):
+        return found["name"].strip("`").lower() == schema.lower()
     if found := _CREATE.match(text):
         return _is(found["name"], database, schema, table)
     if found := _ALTER.match(text):

@@ -66,6 +66,11 @@ class LogTable(SqlSource):
         """The key's columns as the table calls them."""
         return [self._plan.native(name).own for name in self._key]
 
+    @property
+    def natives(self) -> list[Native]:
+        """Its adopted columns."""
+        return [self._plan.native(spec.column.name) for spec in self._plan.rows.specs]
+
     def all(self) -> Iterator[pa.Table]:
         """All rows by primary key."""
         parts = self._slices.by_key([], self._plan.rows)
@@ -100,7 +105,7 @@ class LogTable(SqlSource):
 
     def _cells(self, feed: Feed, changes: Sequence[Change]) -> list[Sequence[Any]]:
         """What the query of the table's rows makes of *changes*."""
-        natives = [self._plan.native(spec.column.name) for spec in self._plan.rows.specs]
+        natives = self.natives
         names = [*self._plan.rows.select.selected_columns]
         connection = self._session.connection
         number: sa.ColumnClause[Any] = sa.column(sa.quoted_name(NUMBER, quote=True))

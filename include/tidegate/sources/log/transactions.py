@@ -7,7 +7,7 @@ from typing import Any
 
 from tidegate.sources.log import pgoutput
 from tidegate.sources.log.feed import trimmed
-from tidegate.sources.sql.catalogue import Table
+from tidegate.sources.sql.catalogue import Native
 
 PART_ROWS = 8192
 PART_OCTETS = 4_000_000
@@ -19,9 +19,11 @@ PART_BITS = 14
 class Transactions:
     """Makes of messages the last change of each key in each part of a transaction."""
 
-    def __init__(self, table: Table, name: str, key: Sequence[str]) -> None:
-        self._id = int(table.identity)
-        self._names = {native.own for native in table.columns}
+    def __init__(
+        self, table: int, columns: Sequence[Native], name: str, key: Sequence[str]
+    ) -> None:
+        self._id = table
+        self._names = {native.own for native in columns}
         self._name = name
         self._key = key
         self._columns: tuple[str, ...] = ()
@@ -47,14 +49,19 @@ class Transactions:
 
     def _add(self, row: pgoutput.Row) -> None:
         before, after = pgoutput.completed(row)
-        old = None if before is None else dict(zip(self._columns, before, strict=True))
-        new = None if after is None else dict(zip(self._columns, after, strict=True))
+        old, new = self._cells(before), self._cells(after)
         if new is not None and pgoutput.UNCHANGED in new.values():
             raise trimmed(self._name, "a row was logged in part (REPLICA IDENTITY was not FULL).")
         if old is not None and (new is None or self._of(old) != self._of(new)):
             self._put(True, old)
         if new is not None:
             self._put(False, new)
+
+    def _cells(self, row: tuple[Any, ...] | None) -> dict[str, Any] | None:
+        if row is None:
+            return None
+        named = zip(self._columns, row, strict=True)
+        return {name: cell for name, cell in named if name in self._names}
 
     def _put(self, gone: bool, cells: dict[str, Any]) -> None:
         self._last.pop(self._of(cells), None)
