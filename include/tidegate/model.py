@@ -42,6 +42,7 @@ def repaired(token: int, read: int) -> int:
     """
     return token + 1 + read % REPAIRS
 
+
 Json = Any
 """What :mod:`json` can write: dict, list, str, int, float, bool, None."""
 

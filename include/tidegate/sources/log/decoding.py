@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from typing_extensions import override
 
 from tidegate.errors import ConfigError, UnavailableError
+from tidegate.model import REPAIRS
 from tidegate.sources import Finding
 from tidegate.sources.log import partitions, pgoutput, publishing
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
@@ -113,7 +114,7 @@ class Decoding(Feed):
 
     @override
     def order(self, position: Position) -> int:
-        return self._token(position["epoch"], position["lsn"], 0) - 1
+        return self._token(position["epoch"], position["lsn"], 0) - REPAIRS - 1
 
     @override
     def text(self, position: Position) -> str:

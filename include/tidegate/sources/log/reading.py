@@ -25,7 +25,7 @@ from typing_extensions import override
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
 from tidegate.fields import seconds
-from tidegate.model import Json, Watermark, Window, utc_text
+from tidegate.model import Json, Watermark, Window, repaired, utc_text
 from tidegate.sources import Chunk, Finding, Observation, Shared
 from tidegate.sources.log.feed import Feed, Position, trimmed
 from tidegate.sources.log.options import LogStream
@@ -105,8 +105,8 @@ class LogSource(Basis):
 
     @override
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
-        """The table's rows, no newer to the store than what is loaded of the log."""
-        yield from marked(self._table.fetch(read, keys), self._token)
+        """The table's rows, older to the store than what it has not loaded of the log yet."""
+        yield from marked(self._table.fetch(read, keys), repaired(self._token, read))
 
     @override
     def scan(
