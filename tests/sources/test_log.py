@@ -582,6 +582,11 @@ def test_every_partition_logs_whole_rows(postgres_log: Log) -> None:
     assert "public.ones" not in wrong
 
 
+def test_rows_of_tables_that_inherit_are_in_no_log_of_the_table(postgres_log: Log) -> None:
+    run(postgres_log, "CREATE TABLE olds () INHERITS (orders)")
+    assert "other tables inherit from it" in errors(postgres_log)
+
+
 # Positions ----------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,8 @@ TABLE = sa.text(
     " (SELECT string_agg(quote_ident(a.attname), ', ') FROM pg_attribute a"
     "  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
     "  AND (a.attgenerated <> '' OR NOT coalesce((to_jsonb(t) -> 'attnames') ? a.attname::text,"
-    "  true))) AS missing"
+    "  true))) AS missing, c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_inherits i"
+    "  WHERE i.inhparent = c.oid) AS inherited"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " LEFT JOIN pg_publication p ON p.pubname = :publication"
     " LEFT JOIN pg_publication_tables t ON t.pubname = p.pubname AND t.schemaname = n.nspname"
@@ -57,6 +58,9 @@ def judged(found: Any, name: str, place: str, publication: str) -> Iterator[Find
     if found.partly:
         todo = " ".join(f"ALTER TABLE {one} REPLICA IDENTITY FULL;" for one in found.partly)
         yield wrong("the log has rows in part only.", f"Its owner says: {todo}")
+    if found.inherited:
+        todo = "Read it with table: and a cursor."
+        yield wrong("other tables inherit from it: their rows are in it, not in its log.", todo)
     if found.missing:
         yield wrong(
             f"the log lacks the columns {found.missing}.",

@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pymysql.charset import Charset, charset_by_name
-from pymysqlreplication.row_event import DeleteRowsEvent, UpdateRowsEvent
+from pymysqlreplication.row_event import (
+    DeleteRowsEvent,
+    PartialUpdateRowsEvent,
+    UpdateRowsEvent,
+)
 
 from tidegate.sources.log import rowimage
 from tidegate.sources.log.feed import trimmed
@@ -50,8 +54,10 @@ class Rows:
         images = [event.columns_present_bitmap]
         images += [event.columns_present_bitmap2] if update else []
         present = min(sum(octet.bit_count() for octet in image) for image in images)
-        if present < event.number_of_columns:
-            raise trimmed(self._name, "rows were logged in part (binlog_row_image is not FULL).")
+        if present < event.number_of_columns or isinstance(event, PartialUpdateRowsEvent):
+            raise trimmed(
+                self._name, "rows were logged in part (binlog_row_image, or PARTIAL_JSON)."
+            )
 
     def _columns(self, event: Any) -> list[tuple[str, rowimage.Read]]:
         """Names and readers of the event's columns, once for each form that the table had."""
