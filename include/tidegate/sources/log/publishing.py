@@ -32,42 +32,48 @@ TABLE = sa.text(
 
 def judged(found: Any, name: str, place: str, publication: str) -> Iterator[Finding]:
     """What *found*, the row of :data:`TABLE`, says."""
-
-    def wrong(what: str, todo: str) -> Finding:
-        return Finding("error", f"{name}: {what}", "log-setting", todo)
-
-    if found.replica:
-        yield wrong("the server is a replica.", "Connect to its primary.")
-    if found.level != "logical":
-        yield wrong(
-            f"the server's wal_level is {found.level}.",
-            "It has to be: ALTER SYSTEM SET wal_level = logical; and a restart.",
-        )
-    if not found.published:
-        todo = f"Its owner makes it: CREATE PUBLICATION {publication} FOR TABLE {place};"
-        yield wrong(f"there is no publication {publication!r}.", todo)
-    elif not found.part:
-        todo = f"Its owner adds it: ALTER PUBLICATION {publication} ADD TABLE {place};"
-        yield wrong(f"the publication {publication!r} lacks the table.", todo)
-    elif not found.whole or found.filter is not None or (found.kind == "p" and not found.root):
-        yield wrong(
-            f"the publication {publication!r} leaves something out.",
-            "It has to publish insert, update, delete and truncate, without a filter, and "
-            "partitioned tables WITH (publish_via_partition_root).",
-        )
-    if found.partly:
-        todo = " ".join(f"ALTER TABLE {one} REPLICA IDENTITY FULL;" for one in found.partly)
-        yield wrong("the log has rows in part only.", f"Its owner says: {todo}")
-    if found.inherited:
-        todo = "Read it with table: and a cursor."
-        yield wrong("other tables inherit from it: their rows are in it, not in its log.", todo)
-    if found.missing:
-        yield wrong(
-            f"the log lacks the columns {found.missing}.",
-            "Generated columns are not in it, nor those outside the publication's list. Read the "
-            "table with table: and a cursor, or publish them.",
-        )
+    wrong = [*_of_the_server(found), *_of_the_publication(found, place, publication)]
+    for what, todo in [*wrong, *_of_the_table(found)]:
+        yield Finding("error", f"{name}: {what}", "log-setting", todo)
     if found.kept == "-1":
         what = f"{name}: while the stream does not run, its slot keeps all of the server's log."
         todo = "Set max_slot_wal_keep_size, so that the disk cannot fill up."
         yield Finding("warning", what, "log-retention", todo)
+
+
+def _of_the_server(found: Any) -> Iterator[tuple[str, str]]:
+    if found.replica:
+        yield "the server is a replica.", "Connect to its primary."
+    if found.level != "logical":
+        todo = "It has to be: ALTER SYSTEM SET wal_level = logical; and a restart."
+        yield f"the server's wal_level is {found.level}.", todo
+
+
+def _of_the_publication(found: Any, place: str, publication: str) -> Iterator[tuple[str, str]]:
+    if not found.published:
+        todo = f"Its owner makes it: CREATE PUBLICATION {publication} FOR TABLE {place};"
+        yield f"there is no publication {publication!r}.", todo
+    elif not found.part:
+        todo = f"Its owner adds it: ALTER PUBLICATION {publication} ADD TABLE {place};"
+        yield f"the publication {publication!r} lacks the table.", todo
+    elif not found.whole or found.filter is not None or (found.kind == "p" and not found.root):
+        yield (
+            f"the publication {publication!r} leaves something out.",
+            "It has to publish insert, update, delete and truncate, without a filter, and "
+            "partitioned tables WITH (publish_via_partition_root).",
+        )
+
+
+def _of_the_table(found: Any) -> Iterator[tuple[str, str]]:
+    if found.partly:
+        todo = " ".join(f"ALTER TABLE {one} REPLICA IDENTITY FULL;" for one in found.partly)
+        yield "the log has rows in part only.", f"Its owner says: {todo}"
+    if found.inherited:
+        what = "other tables inherit from it: their rows are in it, not in its log."
+        yield what, "Read it with table: and a cursor."
+    if found.missing:
+        yield (
+            f"the log lacks the columns {found.missing}.",
+            "Generated columns are not in it, nor those outside the publication's list. Read the "
+            "table with table: and a cursor, or publish them.",
+        )
