@@ -57,11 +57,11 @@ def _of_the_publication(found: Any, place: str, publication: str) -> Iterator[tu
         todo = f"Its owner adds it: ALTER PUBLICATION {publication} ADD TABLE {place};"
         yield f"the publication {publication!r} lacks the table.", todo
     elif not found.whole or found.filter is not None or (found.kind == "p" and not found.root):
-        yield (
-            f"the publication {publication!r} leaves something out.",
+        todo = (
             "It has to publish insert, update, delete and truncate, without a filter, and "
-            "partitioned tables WITH (publish_via_partition_root).",
+            "partitioned tables WITH (publish_via_partition_root)."
         )
+        yield f"the publication {publication!r} leaves something out.", todo
 
 
 def _of_the_table(found: Any) -> Iterator[tuple[str, str]]:
@@ -72,8 +72,8 @@ def _of_the_table(found: Any) -> Iterator[tuple[str, str]]:
         what = "other tables inherit from it: their rows are in it, not in its log."
         yield what, "Read it with table: and a cursor."
     if found.missing:
-        yield (
-            f"the log lacks the columns {found.missing}.",
+        todo = (
             "Generated columns are not in it, nor those outside the publication's list. Read the "
-            "table with table: and a cursor, or publish them.",
+            "table with table: and a cursor, or publish them."
         )
+        yield f"the log lacks the columns {found.missing}.", todo
