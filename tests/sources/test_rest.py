@@ -13,19 +13,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import formatdate
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
-from services import http
+from services import http, tls
 from services.http import Asked, Fault, HttpPeer, Site
 from sources.contract.peer import Row, old
 from sources.contract.world import NAME, Reading, World
@@ -829,7 +823,7 @@ def test_a_wrong_connection_is_told_where_it_is_wrong(
 
 
 def test_tls_is_verified_unless_the_connection_does_not_want_it(tmp_path: Path) -> None:
-    certificate = _certificate(tmp_path)
+    certificate = tls.certificate(tmp_path)
     peer = HttpPeer(certificate)
     fill(peer.site, 1)
     try:
@@ -842,24 +836,6 @@ def test_tls_is_verified_unless_the_connection_does_not_want_it(tmp_path: Path) 
         fails(named, stream(), RefusedError, "no trusted TLS connection")
     finally:
         peer.close()
-
-
-def _certificate(folder: Path) -> Path:
-    """Of 127.0.0.1, signed by itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "peer")])
-    place = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-        .add_extension(place, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "peer.pem"
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file.write_bytes(made.public_bytes(Encoding.PEM) + secret)
-    return file
 
 
 @pytest.mark.parametrize(
