@@ -38,7 +38,7 @@ stream = KafkaStream.model_validate({
     "topic": topic, "primary_key": "id", "timeout": "60s",
     "columns": {"id": {"type": "int64", "path": "$key"}, "customer": "int64", "sku": "string",
                 "amount": "decimal(12,2)", "status": "string", "at": "timestamp"}})
-options = {"bootstrap.servers": servers, "fetch.wait.max.ms": 500}
+options = {"bootstrap.servers": servers, "fetch.wait.max.ms": 10_000}
 known = {"shop": Endpoint("shop", "kafka", options=options),
          "tidegate_store": Endpoint("tidegate_store", "sqlite", database=folder + "/store.db")}
 job = Job(Source(name="shop", connection="shop", streams={"orders": stream}), "orders", stream,

@@ -267,6 +267,26 @@ def test_a_broker_that_goes_away_is_noticed_within_the_timeout(cluster: Cluster)
     assert len(reads.rows()) == 100
 
 
+def test_a_broker_that_tells_the_same_end_again_and_again_is_not_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.send(cluster.servers, TOPIC, [named(id, "a") for id in range(10)])
+    told: list[Any] = []
+    consume = Broker._consume
+
+    def again(broker: Broker, reader: Any, left: int) -> list[Any]:
+        batch = consume(broker, reader, left)
+        told.extend(event for event in batch if event.error())
+        return batch or told[:1]
+
+    monkeypatch.setattr(Broker, "_consume", again)
+    broker = Broker(cluster.endpoint, stream(timeout="1s"), "bus.orders")
+    with pytest.raises(UnavailableError, match=r"do not answer \(timeout: 1 s\)"):
+        list(broker.messages(0, 0, 20))
+    assert told
+    broker.close()
+
+
 def test_windows_are_cut_by_the_messages_time(home: Path) -> None:
     gateway = server()
     topic = gateway.topic(2)

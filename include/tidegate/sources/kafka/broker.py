@@ -105,7 +105,7 @@ class Broker:
             reached = [found[-1].offset() + 1] if found else []
             if len(found) < len(batch):
                 reached += self._ends(message for message in batch if message.error())
-            if reached:
+            if max(reached, default=first) > first:
                 heard, first = time.monotonic(), max(reached)
             elif time.monotonic() - heard > self._patience:
                 raise self._silence()
