@@ -2,8 +2,8 @@
 
 ``python benchmarks/kafka.py 1000000``. The reader is a process of its own; its peak resident set
 (``ru_maxrss``) counts the libraries it imports too. The broker is the tests' gateway, or the one
-that ``TIDEGATE_TEST_KAFKA`` names. The gateway counts its own reading into the time a fetch may wait,
-and begins again when that is over: hence a longer wait than Tidegate's own.
+that ``TIDEGATE_TEST_KAFKA`` names. The gateway counts its own reading into the time a fetch may
+wait, and begins again when that is over: hence a longer wait than Tidegate's own.
 """
 
 from __future__ import annotations

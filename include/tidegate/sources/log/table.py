@@ -18,6 +18,7 @@ from tidegate.errors import ConfigError
 from tidegate.model import GONE
 from tidegate.sources.log.feed import NUMBER, Change, Feed
 from tidegate.sources.sql.catalogue import Native, Table
+from tidegate.sources.sql.fetched import Rows
 from tidegate.sources.sql.options import SqlStream
 from tidegate.sources.sql.reading import SqlSource
 from tidegate.sources.sql.session import Session
@@ -90,7 +91,7 @@ class LogTable(SqlSource):
             yield self._page(done, rows)
 
     def _page(self, changes: Sequence[Change], rows: Sequence[Sequence[Any]]) -> pa.Table:
-        page = self._pages(0).build(rows)
+        page = self._pages(0).build(Rows(rows))
         gone = [change.gone for change in changes]
         held = [
             None if change.gone and key is not None else why

@@ -28,8 +28,13 @@ _TEXT = frozenset({str})
 _REFUSALS = (pa.ArrowException, UnicodeError, OverflowError, ValueError, TypeError)
 
 
-def convert(values: Sequence[Any], spec: Spec) -> tuple[pa.Array, dict[int, UnfitError]]:
-    """The column, NULL where a value does not fit; and by row number, why."""
+def convert(values: Sequence[Any] | pa.Array, spec: Spec) -> tuple[pa.Array, dict[int, UnfitError]]:
+    """The column, NULL where a value does not fit; and by row number, why.
+
+    An array is of the column's type, and fits.
+    """
+    if isinstance(values, pa.Array):
+        return values, {}
     whole = _at_once(values, spec)
     if whole is not None:
         return whole, {}
@@ -60,7 +65,7 @@ def _at_once(values: Sequence[Any], spec: Spec) -> pa.Array | None:
         return None
     if array.null_count and array.null_count != sum(value is None for value in values):
         return None
-    return array if _keepable(array) else None
+    return array if keepable(array) else None
 
 
 def _needs_a_look(name: str, spec: Spec) -> bool:
@@ -75,7 +80,8 @@ def _plain(values: Sequence[Any]) -> bool:
     return all(len(value) != 13 for value in values if value is not None)
 
 
-def _keepable(array: pa.Array) -> bool:
+def keepable(array: pa.Array) -> bool:
+    """Whether stores can keep all cells: text without NUL characters, finite floats."""
     if pa.types.is_string(array.type):
         return not pc.any(pc.match_substring(array, "\0")).as_py()
     if pa.types.is_floating(array.type):

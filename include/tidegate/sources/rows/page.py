@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate.errors import ConfigError
 from tidegate.hashing import row_hashes
@@ -42,17 +43,17 @@ class Tokens:
 class Sheet:
     """The values of a page, and what Arrow makes of them.
 
-    raw     by column name, the values as they came
+    raw     by column name, the values as they came, or an array that they all fit into
     arrays  by column name, typed; NULL where a value does not fit
     unfit   by column name and row, why it does not
     """
 
-    raw: Mapping[str, Sequence[Any]]
+    raw: Mapping[str, Sequence[Any] | pa.Array]
     arrays: Mapping[str, pa.Array]
     unfit: Mapping[str, Unfit]
 
     @classmethod
-    def of(cls, specs: Sequence[Spec], columns: Sequence[Sequence[Any]]) -> Sheet:
+    def of(cls, specs: Sequence[Spec], columns: Sequence[Sequence[Any] | pa.Array]) -> Sheet:
         """That of *columns*, one for each of *specs*."""
         found = [cells.convert(values, spec) for values, spec in zip(columns, specs, strict=True)]
         names = [spec.column.name for spec in specs]
@@ -100,6 +101,8 @@ class Sheet:
         return pa.array(texts, pa.string())
 
 
-def missing(values: Sequence[Any]) -> list[int]:
+def missing(values: Sequence[Any] | pa.Array) -> list[int]:
     """Rows without a value."""
+    if isinstance(values, pa.Array):
+        return pc.indices_nonzero(values.is_null()).to_pylist() if values.null_count else []
     return [row for row, value in enumerate(values) if value is None] if None in values else []

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidegate.sources.sql.dialect import Clause
-from tidegate.sources.sql.keyset import Row
+from tidegate.sources.sql.fetched import Row
 from tidegate.sources.sql.plan import Plan
 
 Ask = Callable[[sa.Select[Any] | sa.CompoundSelect[Any]], list[Row]]

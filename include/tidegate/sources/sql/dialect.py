@@ -10,8 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidegate.connections import Endpoint
-from tidegate.errors import TidegateError
+from tidegate.errors import DataError, TidegateError
 from tidegate.sources.sql.catalogue import Native, Table
+from tidegate.sources.sql.fetched import Fetched, Rows
 from tidegate.sources.sql.moments import Bound, local
 from tidegate.types import ColumnType
 
@@ -28,6 +29,19 @@ Clause = sa.ColumnElement[bool]
 
 class UndecodableError(Exception):
     """A page holds text that is not what its encoding says; internal to a session."""
+
+
+def undecodable(connection: str, error: UnicodeDecodeError | UndecodableError) -> DataError:
+    """What to tell people of it."""
+    if isinstance(error, UnicodeDecodeError):
+        error = spelled(error)
+    return DataError(f"{connection}: {error}. Declare the column with types: as bytes.")
+
+
+def spelled(error: UnicodeDecodeError) -> UndecodableError:
+    """*error* with some of the octets."""
+    octets = bytes(error.object)[:40].hex()
+    return UndecodableError(f"text that is not {error.encoding}: 0x{octets}")
 
 
 def named(name: str) -> sa.ColumnClause[Any]:
@@ -68,6 +82,12 @@ class Dialect(ABC):
         self, error: BaseException, endpoint: Endpoint
     ) -> TidegateError | UndecodableError:
         """A driver's error as one of ours, without secrets."""
+
+    def fetch(
+        self, connection: sa.Connection, statement: sa.Executable, endpoint: Endpoint
+    ) -> Fetched:
+        """All that *statement* selects."""
+        return Rows(connection.execute(statement).all())
 
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
         """The expression that fetches a column so that nothing of it is lost."""

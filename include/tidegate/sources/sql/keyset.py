@@ -16,9 +16,9 @@ import sqlalchemy as sa
 
 from tidegate.errors import DataError
 from tidegate.sources.sql.dialect import Clause, Dialect
+from tidegate.sources.sql.fetched import Fetched, Row, Rows
 
-Row = Sequence[Any]
-Fetch = Callable[[sa.Select[Any]], list[Row]]
+Fetch = Callable[[sa.Select[Any]], Fetched]
 MOST_TIES = 200_000
 _NAN = object()
 
@@ -56,18 +56,19 @@ class Keyset:
         self._limit = limit
         self._name = name
 
-    def pages(self, part: Slice, after: Sequence[Any] | None = None) -> Iterator[list[Row]]:
+    def pages(self, part: Slice, after: Sequence[Any] | None = None) -> Iterator[Fetched]:
         """All rows of *part*, behind the key values *after*; each once while they stay."""
         last = list(after or ())
         while True:
             rows = self._fetch(
                 self._page(part, self._after(part.keys, last) if last else None, part.keys)
             )
-            if rows:
+            if len(rows):
                 yield rows
             if len(rows) < self._limit:
                 return
-            last = [rows[-1][key.place] for key in part.keys]
+            end = rows.row(-1)
+            last = [end[key.place] for key in part.keys]
             if not part.unique:
                 yield from self._ties(part, rows, last)
             if not part.keys:
@@ -103,17 +104,17 @@ class Keyset:
         bind = self._dialect.bind
         return [key.expression == bind(value) for key, value in zip(keys, values, strict=True)]
 
-    def _ties(self, part: Slice, rows: Sequence[Row], last: Sequence[Any]) -> Iterator[list[Row]]:
+    def _ties(self, part: Slice, rows: Fetched, last: Sequence[Any]) -> Iterator[Rows]:
         """Rows that compare equal to *last* and are not in *rows*."""
         equal = self._equal(part.keys, last)
         most = max(MOST_TIES, self._limit)
-        group = self._fetch(self._select.where(*part.where, *equal).limit(most + 1))
+        group = self._fetch(self._select.where(*part.where, *equal).limit(most + 1)).rows()
         if len(group) > most:
             raise DataError(
                 f"{self._name}: more than {most:,} rows share one cursor and have no key of their "
                 "own, so they cannot be read in pages. Give the table a primary key."
             )
-        seen = Counter(map(_comparable, rows))
+        seen = Counter(map(_comparable, rows.rows()))
         more = []
         for row, same in zip(group, map(_comparable, group), strict=True):
             if seen[same] > 0:
@@ -121,7 +122,7 @@ class Keyset:
             else:
                 more.append(row)
         for start in range(0, len(more), self._limit):
-            yield more[start : start + self._limit]
+            yield Rows(more[start : start + self._limit])
 
 
 def _comparable(row: Row) -> Row:

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import pymysql
 import sqlalchemy as sa
+from pymysql.cursors import SSCursor
 from sqlalchemy import event
 from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
-from tidegate.sources.sql import rowhash
+from tidegate.sources.sql import rowhash, wire
 from tidegate.sources.sql.catalogue import Index, Native, Table
 from tidegate.sources.sql.dialect import (
     CONNECT_SECONDS,
@@ -24,6 +26,7 @@ from tidegate.sources.sql.dialect import (
     named,
     split,
 )
+from tidegate.sources.sql.fetched import Fetched
 from tidegate.types import ColumnType
 
 _TYPES = {
@@ -81,6 +84,7 @@ class MySQL(Dialect):
             "read_timeout": timeout + CONNECT_SECONDS,
             "write_timeout": timeout + CONNECT_SECONDS,
             "local_infile": False,
+            "cursorclass": SSCursor,  # which sends, and leaves the reading to us
             "autocommit": True,
             "sql_mode": "STRICT_ALL_TABLES",
             "init_command": (
@@ -128,6 +132,16 @@ class MySQL(Dialect):
                     str(found[2]),
                 )
         return [row[0] for row in connection.execute(_TABLES)]
+
+    @override
+    def fetch(
+        self, connection: sa.Connection, statement: sa.Executable, endpoint: Endpoint
+    ) -> Fetched:
+        with connection.execute(statement) as result:
+            try:
+                return wire.read(result.cursor, endpoint.name)
+            except pymysql.MySQLError as error:
+                raise self.translate(error, endpoint) from None
 
     @override
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tidegate.errors import ConfigError
 from tidegate.model import BOOKKEEPING, GONE, Reason
 from tidegate.sources.rows.fitting import Spec
 from tidegate.sources.rows.page import Reasons, Sheet, Tokens, missing
+from tidegate.sources.sql.fetched import Fetched
 from tidegate.sources.sql.keyset import Key
 
 
@@ -49,14 +51,14 @@ class Pages:
         self._required = required
         self._tokens = Tokens(read, name)
 
-    def build(self, rows: Sequence[Sequence[Any]], *, data: bool = True) -> pa.Table:
-        """The page of *rows*; without *data*, bookkeeping only."""
-        fetched = list(zip(*rows, strict=True))
-        sheet = Sheet.of(self._specs, fetched[: len(self._specs)])
-        hashes = sheet.hashes() if self._hash is None else pa.array(fetched[self._hash], pa.int64())
+    def build(self, fetched: Fetched, *, data: bool = True) -> pa.Table:
+        """The page of what was *fetched*; without *data*, bookkeeping only."""
+        columns = [fetched.column(place, spec) for place, spec in enumerate(self._specs)]
+        sheet = Sheet.of(self._specs, columns)
+        hashes = sheet.hashes() if self._hash is None else fetched.numbers(self._hash)
         books = {
             "_key": sheet.keys(self._key),
-            "_token": pa.array([self._tokens.next()] * len(rows), pa.int64()),
+            "_token": pa.repeat(pa.scalar(self._tokens.next(), pa.int64()), len(fetched)),
             "_source_hash": hashes,
             "_held": sheet.held(self._key, self._without_cursor(sheet)),
         }
@@ -67,7 +69,7 @@ class Pages:
             return {}
         why = f"the cursor {self._required!r} has no value (null_cursor: quarantine)"
         reason = Reason("pull", "no cursor", why, self._required)
-        return {row: [reason] for row in missing(sheet.arrays[self._required].to_pylist())}
+        return {row: [reason] for row in missing(sheet.arrays[self._required])}
 
 
 def check_names(specs: Sequence[Spec], name: str) -> None:
@@ -78,3 +80,12 @@ def check_names(specs: Sequence[Spec], name: str) -> None:
             f"{name}: the column {taken[0]!r} has a name Tidegate keeps for itself "
             f"({', '.join(BOOKKEEPING)}). Read a view that renames it."
         )
+
+
+def only(keys: Sequence[str], pages: Iterator[pa.Table] | list[pa.Table]) -> Iterator[pa.Table]:
+    """The pages' rows that have one of *keys*; no empty pages."""
+    wanted = pa.array(keys, pa.string())
+    for page in pages:
+        found = page.filter(pc.is_in(page.column("_key"), wanted))
+        if found.num_rows:
+            yield found

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tidegate.connections import Endpoint
@@ -24,13 +23,14 @@ from tidegate.sources.sql import doctor, position
 from tidegate.sources.sql.bounds.bound import Bound
 from tidegate.sources.sql.catalogue import Table, difference
 from tidegate.sources.sql.chunks import Chunks
-from tidegate.sources.sql.keyset import Keyset, Row, Slice
+from tidegate.sources.sql.fetched import Fetched, Row, Rows
+from tidegate.sources.sql.keyset import Keyset, Slice
 from tidegate.sources.sql.lookup import Lookup
-from tidegate.sources.sql.page import Pages, Shape
+from tidegate.sources.sql.page import Pages, Shape, only
 from tidegate.sources.sql.parts import Part, came, parts
 from tidegate.sources.sql.plan import Plan, find_table, make_plan, require_adoptable
 from tidegate.sources.sql.pressure import Pressure
-from tidegate.sources.sql.session import Session
+from tidegate.sources.sql.session import Selection, Session
 from tidegate.sources.sql.slices import Slices
 from tidegate.types import Column
 
@@ -135,11 +135,12 @@ class SqlSource:
         asked, rest = lookup.split(keys)
         for start in range(0, len(asked), KEYS_AT_ONCE):
             batch = asked[start : start + KEYS_AT_ONCE]
-            if rows := self._ask(self._plan.rows.select.where(lookup.where(batch))):
-                yield from _only(batch, [pages.build(rows)])
+            found = self._fetch(self._plan.rows.select.where(lookup.where(batch)))
+            if len(found):
+                yield from only(batch, [pages.build(found)])
         if rest:
             shape = self._plan.rows
-            yield from _only(rest, self._read(pages, self._slices.by_key([], shape)))
+            yield from only(rest, self._read(pages, self._slices.by_key([], shape)))
 
     def scan(
         self, first: int | None = None, until: int | None = None, after: str | None = None
@@ -169,7 +170,8 @@ class SqlSource:
         until = chunks.end(first, rows)
         hot = None if below is None else self._slices.since(below)
         count, xor, found = chunks.add_up(chunks.within(first, until), hot)
-        keys = self._pages(0, plan.marks).build(found, data=False)["_key"] if found else ()
+        marks = self._pages(0, plan.marks)
+        keys = marks.build(Rows(found), data=False)["_key"] if found else ()
         took = time.monotonic() - began
         return Chunk(first, until, count, xor, frozenset(map(str, keys)), took)
 
@@ -185,7 +187,7 @@ class SqlSource:
     def _attempt(self) -> None:
         """What a pull begins with."""
         self.observe(Apart())
-        self._session.rows(self._keyset(1).first(Slice((), (), unique=True)))
+        self._session.fetch(self._keyset(1).first(Slice((), (), unique=True)))
 
     # How ------------------------------------------------------------------------------------
 
@@ -246,12 +248,13 @@ class SqlSource:
         left = self._stream.future_rows
         keyset = self._keyset(min(left, self._stream.page_rows))
         for found in keyset.pages(part, after) if left else ():
-            rows = found[:left] if part.unique else found
+            rows = found.head(left) if part.unique else found
             self._census["future"] += len(rows)
             left -= len(rows)
             yield pages.build(rows)
             if left <= 0:
-                at = position.to_json([rows[-1][key.place] for key in part.keys])
+                end = rows.row(-1)
+                at = position.to_json([end[key.place] for key in part.keys])
                 self._future = {"by": order, "at": at}
                 return
 
@@ -272,23 +275,18 @@ class SqlSource:
 
     def _keyset(self, limit: int, shape: Shape | None = None) -> Keyset:
         select = (shape or self._plan.rows).select
-        return Keyset(self._session.dialect, select, self._ask, limit, self._name)
+        return Keyset(self._session.dialect, select, self._fetch, limit, self._name)
 
-    def _ask(self, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[Row]:
+    def _ask(self, statement: Selection) -> list[Row]:
+        """The rows of one short statement."""
+        return self._fetch(statement).rows()
+
+    def _fetch(self, statement: Selection) -> Fetched:
         """One short statement, once the source is calm."""
         self._pressure.wait()
-        return self._session.rows(statement)
+        return self._session.fetch(statement)
 
     def _require_index(self) -> None:
         case = doctor.Case(self._name, self._stream, self._session, self._plan)
         for finding in doctor.blocking(case):
             raise ConfigError(finding.message)
-
-
-def _only(keys: Sequence[str], pages: Iterator[pa.Table] | list[pa.Table]) -> Iterator[pa.Table]:
-    """The pages' rows that have one of *keys*; no empty pages."""
-    wanted = pa.array(keys, pa.string())
-    for page in pages:
-        found = page.filter(pc.is_in(page.column("_key"), wanted))
-        if found.num_rows:
-            yield found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -18,10 +18,17 @@ from sqlalchemy.exc import (
 )
 
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, DataError, TidegateError, UnavailableError
-from tidegate.sources.sql.dialect import Dialect, UndecodableError, dialect_of
+from tidegate.errors import ConfigError, TidegateError, UnavailableError
+from tidegate.sources.sql.dialect import (
+    Dialect,
+    UndecodableError,
+    dialect_of,
+    spelled,
+    undecodable,
+)
+from tidegate.sources.sql.fetched import Fetched, Row
 
-Row = Sequence[Any]
+Selection = sa.Select[Any] | sa.CompoundSelect[Any]
 
 
 class Session:
@@ -49,17 +56,19 @@ class Session:
                 self._connection = connection
         return self._connection
 
-    def rows(self, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> list[Row]:
-        """All rows of one page. Text the driver cannot decode comes as ``Unread``."""
+    def rows(self, statement: Selection) -> list[Row]:
+        """All rows that *statement* selects, as the driver's values."""
+        return self.fetch(statement).rows()
+
+    def fetch(self, statement: Selection) -> Fetched:
+        """All that *statement* selects. Text the driver cannot decode comes as ``Unread``."""
         connection = self.connection
         try:
             return self._fetch(connection, statement)
         except UndecodableError as error:
             if self.dialect.lenient(connection):
                 return self._fetch(connection, statement)
-            raise DataError(
-                f"{self.endpoint.name}: {error}. Declare the column with types: as bytes."
-            ) from None
+            raise undecodable(self.endpoint.name, error) from None
 
     def scalar(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Any:
         """One value."""
@@ -103,8 +112,7 @@ class Session:
         except TidegateError:
             raise
         except UnicodeDecodeError as error:
-            text = f"text that is not {error.encoding}: 0x{bytes(error.object)[:40].hex()}"
-            raise UndecodableError(text) from None
+            raise spelled(error) from None
         except NoSuchModuleError as error:
             raise ConfigError(f"{self.endpoint.name}: {error}") from None
         except DBAPIError as error:
@@ -115,11 +123,9 @@ class Session:
         except (sqlite3.Error, OSError) as error:
             raise self.dialect.translate(error, self.endpoint) from None
 
-    def _fetch(
-        self, connection: sa.Connection, statement: sa.Select[Any] | sa.CompoundSelect[Any]
-    ) -> list[Row]:
+    def _fetch(self, connection: sa.Connection, statement: Selection) -> Fetched:
         with self.translated():
-            return list(connection.execute(statement).all())
+            return self.dialect.fetch(connection, statement, self.endpoint)
 
 
 def place(endpoint: Endpoint, title: str) -> str:

@@ -1,0 +1,61 @@
+"""Columns of a server's own texts → Arrow arrays, without a Python object for each cell.
+
+What Arrow reads here is what :mod:`tidegate.sources.rows.cells` makes of the driver's values; where
+the two could differ, or one cell does not fit, nothing is returned and the driver reads the column.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tidegate.sources.rows import cells
+from tidegate.sources.rows.fitting import Spec
+
+_FIRST = {"date": date(1, 1, 1), "datetime": datetime(1, 1, 1)}  # noqa: DTZ001 - it has no zone
+_TEXTUAL = frozenset({"string", "json"})
+_AS_ARROW = frozenset({"int16", "int32", "int64", "float64", "decimal"})
+
+
+def typed(octets: pa.Array, spec: Spec) -> pa.Array | None:
+    """The large binary array *octets* as the type of *spec*; None when a cell needs a closer look.
+
+    Whole and exact numbers, floats, dates and times are in the one form that the server writes.
+    """
+    name = spec.type.name
+    if spec.loose or (name == "timestamp" and spec.zone is not UTC):
+        return None
+    try:
+        if name == "bytes":
+            return octets.cast(pa.binary())
+        read = _read(octets.cast(pa.large_string()), spec)
+    except pa.ArrowInvalid:
+        return None
+    return read if read is not None and cells.keepable(read) else None
+
+
+def _read(texts: pa.Array, spec: Spec) -> pa.Array | None:
+    name, kind = spec.type.name, spec.type.arrow
+    if name in _TEXTUAL:
+        return texts.cast(pa.string())
+    if name in _AS_ARROW:
+        return texts.cast(kind)
+    if name == "time":  # Arrow reads none by itself
+        day, space = (pa.scalar(text, texts.type) for text in ("1970-01-01", " "))
+        moments = pc.binary_join_element_wise(day, texts, space)
+        return moments.cast(pa.timestamp("us")).cast(kind)
+    if name in {"date", "datetime"}:
+        read = texts.cast(kind)
+        return read if _in_calendar(read, _FIRST[name]) else None
+    if name == "timestamp":
+        read = texts.cast(pa.timestamp("us"))
+        return read.cast(kind) if _in_calendar(read, _FIRST["datetime"]) else None
+    return None
+
+
+def _in_calendar(moments: pa.Array, first: date) -> bool:
+    """Whether Python knows these days, too: its years begin with 1."""
+    begins = pc.min(moments)
+    return not begins.is_valid or pc.greater_equal(begins, pa.scalar(first, moments.type)).as_py()
