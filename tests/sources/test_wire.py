@@ -172,7 +172,7 @@ def test_a_connection_that_dies_meanwhile_is_lost(mariadb: Server, shop: Endpoin
     with closing(_connected(shop)) as driver, driver.cursor(SSCursor) as cursor:
         cursor.execute("SELECT seq, REPEAT('x', 1000) FROM seq_1_to_100000")
         mariadb.execute(shop, f"KILL {driver.thread_id()}")
-        with pytest.raises(pymysql.OperationalError, match="Lost connection|killed"):
+        with pytest.raises(pymysql.OperationalError, match=r"Lost connection|killed"):
             wire.read(cursor, "shop")
 
 
