@@ -7,12 +7,12 @@ from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from services import Server
 from sources.tables import STAMP, insert, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.sources import open_source
+from tidegate.sources.sql.fetched import Fetched
 from tidegate.sources.sql.options import SqlStream
 
 BIG = 2**53
@@ -212,10 +212,13 @@ def test_many_keys_are_asked_for_some_hundred_at_a_time(sql_server: Server) -> N
     with open_source(endpoint, stream(table=table), "shop.orders") as source:
         source.columns()
 
-        def note(*event: Any) -> None:
-            asked.append(len(event[3] or ()))
+        def note(statement: Any) -> Fetched:
+            whole = statement.compile(compile_kwargs={"render_postcompile": True})
+            asked.append(len(whole.params))
+            return ask(statement)
 
-        event.listen(source._session.connection, "before_cursor_execute", note)  # type: ignore[attr-defined]
+        session: Any = source._session  # type: ignore[attr-defined]
+        ask, session.fetch = session.fetch, note
         pages = list(source.fetch(9, [str(n) for n in range(-100, 1200)] * 2))
     rows = [row for page in pages for row in page.to_pylist()]
     assert sorted(int(row["_key"]) for row in rows) == list(range(1200))

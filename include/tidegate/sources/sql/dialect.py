@@ -25,6 +25,7 @@ SLOW = (
 )
 
 Clause = sa.ColumnElement[bool]
+Selection = sa.Select[Any] | sa.CompoundSelect[Any]
 
 
 class UndecodableError(Exception):
@@ -83,9 +84,7 @@ class Dialect(ABC):
     ) -> TidegateError | UndecodableError:
         """A driver's error as one of ours, without secrets."""
 
-    def fetch(
-        self, connection: sa.Connection, statement: sa.Executable, endpoint: Endpoint
-    ) -> Fetched:
+    def fetch(self, connection: sa.Connection, statement: Selection, endpoint: Endpoint) -> Fetched:
         """All that *statement* selects."""
         return Rows(connection.execute(statement).all())
 

@@ -23,6 +23,7 @@ from tidegate.sources.sql.dialect import (
     SLOW,
     Clause,
     Dialect,
+    Selection,
     named,
     split,
 )
@@ -134,9 +135,7 @@ class MySQL(Dialect):
         return [row[0] for row in connection.execute(_TABLES)]
 
     @override
-    def fetch(
-        self, connection: sa.Connection, statement: sa.Executable, endpoint: Endpoint
-    ) -> Fetched:
+    def fetch(self, connection: sa.Connection, statement: Selection, endpoint: Endpoint) -> Fetched:
         with connection.execute(statement) as result:
             try:
                 return wire.read(result.cursor, endpoint.name)

@@ -7,71 +7,33 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources.rows.fitting import Unread
-from tidegate.sources.sql import rowhash
-from tidegate.sources.sql.catalogue import Index, Native, Table
+from tidegate.sources.sql import copied, pgcatalogue, rowhash
+from tidegate.sources.sql.catalogue import Native, Table
 from tidegate.sources.sql.dialect import (
     CONNECT_SECONDS,
     LOCK_SECONDS,
     SLOW,
     Clause,
     Dialect,
+    Selection,
     UndecodableError,
     named,
-    split,
 )
+from tidegate.sources.sql.fetched import Fetched
 from tidegate.sources.sql.loaders import guard
 from tidegate.types import ColumnType
 
-_TYPES = {
-    "smallint": "int16", "integer": "int32", "bigint": "int64", "numeric": "numeric",
-    "real": "float64", "double precision": "float64", "text": "string",
-    "character varying": "string", "character": "string", "boolean": "bool", "bytea": "bytes",
-    "date": "date", "time without time zone": "time", "timestamp without time zone": "datetime",
-    "timestamp with time zone": "timestamp", "json": "json", "jsonb": "json",
-}  # fmt: skip
 _AS_TEXT = frozenset({"json", "jsonb"})
 _GUARDED = ("date", "time", "timestamp", "timestamptz")
 _WORDS = ("text", "varchar", "bpchar")
 _ENDLESS = frozenset({"date", "datetime", "timestamp"})
-_FIND = sa.text(
-    "SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_catalog.pg_class c"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.relname = :table AND c.relkind IN ('r', 'p', 'f', 'v', 'm')"
-    " AND CASE WHEN :schema = '' THEN pg_catalog.pg_table_is_visible(c.oid)"
-    " ELSE n.nspname = :schema END"
-)
-_TABLES = sa.text(
-    "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN c.relname"
-    " ELSE n.nspname || '.' || c.relname END FROM pg_catalog.pg_class c"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND n.nspname <> 'information_schema'"
-    " AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1"
-)
-_COLUMNS = sa.text(
-    "SELECT a.attname, CASE WHEN t.typtype = 'd' THEN"
-    " pg_catalog.format_type(t.typbasetype, t.typtypmod)"
-    " ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END,"
-    " NOT (a.attnotnull OR t.typnotnull) FROM pg_catalog.pg_attribute a"
-    " JOIN pg_catalog.pg_type t ON t.oid = a.atttypid"
-    " WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
-)
-_INDEXES = sa.text(
-    "SELECT i.indexrelid, i.indisunique AND i.indimmediate, m.amname = 'btree', a.attname"
-    " FROM pg_catalog.pg_index i"
-    " JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid"
-    " JOIN pg_catalog.pg_am m ON m.oid = x.relam"
-    " JOIN LATERAL unnest(i.indkey, i.indcollation) WITH ORDINALITY k(attnum, coll, n)"
-    " ON k.n <= i.indnkeyatts"
-    " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum"
-    " AND a.attnum > 0 AND a.attcollation = k.coll"
-    " WHERE i.indrelid = :oid AND i.indisvalid AND i.indpred IS NULL ORDER BY 1, k.n"
-)
 _BUSY = ("08", "53", "57P", "40", "58")
 _WAITING = re.compile(
     r"starting up|shutting down|too many|remaining connection slots|recovery|not yet accepting",
@@ -89,6 +51,9 @@ class PostgreSQL(Dialect):
         "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE state = 'active'"
         " AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"
     )
+
+    def __init__(self) -> None:
+        self._lenient = False
 
     @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:
@@ -125,23 +90,19 @@ class PostgreSQL(Dialect):
 
     @override
     def find(self, connection: sa.Connection, wanted: str) -> Table | list[str]:
-        for schema, name in split(wanted):
-            found = connection.execute(_FIND, {"schema": schema or "", "table": name}).first()
-            if found:
-                oid = {"oid": found[0]}
-                columns = (_native(*row) for row in connection.execute(_COLUMNS, oid))
-                indexes: dict[int, list[Any]] = {}
-                for row in connection.execute(_INDEXES, oid):
-                    indexes.setdefault(row[0], []).append(row)
-                return Table(
-                    found[1],
-                    found[2],
-                    found[3] in {"v", "m"},
-                    tuple(columns),
-                    tuple(_index(parts) for parts in indexes.values()),
-                    str(found[0]),
-                )
-        return [row[0] for row in connection.execute(_TABLES)]
+        return pgcatalogue.find(connection, wanted)
+
+    @override
+    def fetch(self, connection: sa.Connection, statement: Selection, endpoint: Endpoint) -> Fetched:
+        if self._lenient:  # literals of any text could not be sent
+            return super().fetch(connection, statement, endpoint)
+        compiled = statement.compile(
+            dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
+        )
+        try:
+            return copied.read(_driver(connection), str(compiled), compiled.params)
+        except psycopg.Error as error:
+            raise self.translate(error, endpoint) from None
 
     @override
     def selected(self, native: Native, type: ColumnType) -> sa.ColumnElement[Any]:
@@ -198,6 +159,7 @@ class PostgreSQL(Dialect):
     @override
     def lenient(self, connection: sa.Connection) -> bool:
         """A database of encoding SQL_ASCII may hold any octets: fetch them as they are."""
+        self._lenient = True
         _driver(connection).execute("SET client_encoding TO 'SQL_ASCII'")
         guard(_driver(connection), _WORDS)
         return True
@@ -264,21 +226,6 @@ def _tls(endpoint: Endpoint) -> dict[str, Any]:
         return {**passed, "sslmode": str(options.get("sslmode", "prefer"))}
     trusted = ssl.get_default_verify_paths().cafile or "system"
     return {"sslrootcert": trusted, **passed, "sslmode": "verify-full"}
-
-
-def _native(name: str, declared: str, nullable: bool) -> Native:
-    kind = re.sub(r"\([^)]*\)", "", declared)
-    if kind == "numeric" and (match := re.search(r"\((\d+),(-?\d+)\)", declared)):
-        precision, scale = int(match[1]), int(match[2])
-        if precision <= 76 and 0 <= scale <= precision:
-            return Native(name, declared, ColumnType("decimal", precision, scale), nullable)
-    known = _TYPES.get(kind)
-    type = ColumnType.parse(known or "string")
-    return Native(name, declared, type, nullable, loose=known is None)
-
-
-def _index(parts: list[Any]) -> Index:
-    return Index(tuple(part[3] for part in parts), parts[0][1], parts[0][2])
 
 
 def _driver(connection: sa.Connection) -> Any:

@@ -23,6 +23,7 @@ from tidegate.sources.sql import doctor, position
 from tidegate.sources.sql.bounds.bound import Bound
 from tidegate.sources.sql.catalogue import Table, difference
 from tidegate.sources.sql.chunks import Chunks
+from tidegate.sources.sql.dialect import Selection
 from tidegate.sources.sql.fetched import Fetched, Row, Rows
 from tidegate.sources.sql.keyset import Keyset, Slice
 from tidegate.sources.sql.lookup import Lookup
@@ -30,7 +31,7 @@ from tidegate.sources.sql.page import Pages, Shape, only
 from tidegate.sources.sql.parts import Part, came, parts
 from tidegate.sources.sql.plan import Plan, find_table, make_plan, require_adoptable
 from tidegate.sources.sql.pressure import Pressure
-from tidegate.sources.sql.session import Selection, Session
+from tidegate.sources.sql.session import Session
 from tidegate.sources.sql.slices import Slices
 from tidegate.types import Column
 
@@ -278,11 +279,12 @@ class SqlSource:
         return Keyset(self._session.dialect, select, self._fetch, limit, self._name)
 
     def _ask(self, statement: Selection) -> list[Row]:
-        """The rows of one short statement."""
-        return self._fetch(statement).rows()
+        """The rows of one short statement, once the source is calm."""
+        self._pressure.wait()
+        return self._session.rows(statement)
 
     def _fetch(self, statement: Selection) -> Fetched:
-        """One short statement, once the source is calm."""
+        """The same, for many rows."""
         self._pressure.wait()
         return self._session.fetch(statement)
 

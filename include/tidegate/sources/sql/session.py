@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import (
@@ -21,6 +21,7 @@ from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, TidegateError, UnavailableError
 from tidegate.sources.sql.dialect import (
     Dialect,
+    Selection,
     UndecodableError,
     dialect_of,
     spelled,
@@ -28,7 +29,7 @@ from tidegate.sources.sql.dialect import (
 )
 from tidegate.sources.sql.fetched import Fetched, Row
 
-Selection = sa.Select[Any] | sa.CompoundSelect[Any]
+Answer = TypeVar("Answer")
 
 
 class Session:
@@ -57,18 +58,12 @@ class Session:
         return self._connection
 
     def rows(self, statement: Selection) -> list[Row]:
-        """All rows that *statement* selects, as the driver's values."""
-        return self.fetch(statement).rows()
+        """What *statement* selects, row by row. Text that cannot be decoded is ``Unread``."""
+        return self._decoded(lambda: list(self.connection.execute(statement).all()))
 
     def fetch(self, statement: Selection) -> Fetched:
-        """All that *statement* selects. Text the driver cannot decode comes as ``Unread``."""
-        connection = self.connection
-        try:
-            return self._fetch(connection, statement)
-        except UndecodableError as error:
-            if self.dialect.lenient(connection):
-                return self._fetch(connection, statement)
-            raise undecodable(self.endpoint.name, error) from None
+        """What *statement* selects, to be read column by column; the quick way for many rows."""
+        return self._decoded(lambda: self.dialect.fetch(self.connection, statement, self.endpoint))
 
     def scalar(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Any:
         """One value."""
@@ -123,9 +118,17 @@ class Session:
         except (sqlite3.Error, OSError) as error:
             raise self.dialect.translate(error, self.endpoint) from None
 
-    def _fetch(self, connection: sa.Connection, statement: Selection) -> Fetched:
+    def _decoded(self, ask: Callable[[], Answer]) -> Answer:
+        """The answer; if need be, asked for again where the driver decodes less."""
+        connection = self.connection
+        try:
+            with self.translated():
+                return ask()
+        except UndecodableError as error:
+            if not self.dialect.lenient(connection):
+                raise undecodable(self.endpoint.name, error) from None
         with self.translated():
-            return self.dialect.fetch(connection, statement, self.endpoint)
+            return ask()
 
 
 def place(endpoint: Endpoint, title: str) -> str:

@@ -22,7 +22,8 @@ _AS_ARROW = frozenset({"int16", "int32", "int64", "float64", "decimal"})
 def typed(octets: pa.Array, spec: Spec) -> pa.Array | None:
     """The large binary array *octets* as the type of *spec*; None when a cell needs a closer look.
 
-    Whole and exact numbers, floats, dates and times are in the one form that the server writes.
+    Whole and exact numbers, floats, dates and times are in the one form that the server writes;
+    instants in UTC, with their offset or without.
     """
     name = spec.type.name
     if spec.loose or (name == "timestamp" and spec.zone is not UTC):
@@ -50,7 +51,8 @@ def _read(texts: pa.Array, spec: Spec) -> pa.Array | None:
         read = texts.cast(kind)
         return read if _in_calendar(read, _FIRST[name]) else None
     if name == "timestamp":
-        read = texts.cast(pa.timestamp("us"))
+        zoned = pc.all(pc.match_substring(texts, "+")).as_py()
+        read = texts.cast(kind if zoned else pa.timestamp("us")).cast(pa.timestamp("us"))
         return read.cast(kind) if _in_calendar(read, _FIRST["datetime"]) else None
     return None
 

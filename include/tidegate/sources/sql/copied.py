@@ -1,0 +1,112 @@
+"""Rows that PostgreSQL copies out as CSV, column by column: Arrow parses, psycopg reads the rest.
+
+COPY writes each value in the text form of its type, NULL as nothing, and the empty text as ``""``.
+Source: PostgreSQL's documentation, "COPY", CSV Format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg.adapt import Transformer
+from psycopg.pq import Format
+from pyarrow import csv
+
+from tidegate.sources.rows.fitting import Spec, Unread
+from tidegate.sources.sql import texts
+from tidegate.sources.sql.fetched import Fetched, Row, Values
+
+_BYTEA = 17
+_BOOL = 16
+
+
+@dataclass(frozen=True)
+class Copied(Fetched):
+    """An answer, its cells not read yet.
+
+    driver   psycopg's connection
+    types    by column, the OID of its type
+    columns  large_binary: the texts
+    """
+
+    driver: Any
+    types: Sequence[int]
+    columns: Sequence[pa.Array]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def column(self, place: int, spec: Spec) -> Values:
+        """An array where Arrow can read it; else the driver's values."""
+        cells, type = self.columns[place], self.types[place]
+        if type == _BOOL and spec.type.name == "bool":
+            return pc.equal(cells, pa.scalar(b"t", cells.type))
+        if (type == _BYTEA) == (spec.type.name == "bytes") and type != _BYTEA:
+            found = texts.typed(cells, spec)
+            if found is not None:
+                return found
+        return self._values(place)
+
+    def numbers(self, place: int) -> pa.Array:
+        """Read by Arrow."""
+        return self.columns[place].cast(pa.large_string()).cast(pa.int64())
+
+    def row(self, number: int) -> Row:
+        """Read by the driver."""
+        one = range(len(self))[number]
+        cut = replace(self, columns=[cells.slice(one, 1) for cells in self.columns])
+        return cut.rows()[0]
+
+    def rows(self) -> list[Row]:
+        """Read by the driver."""
+        return list(zip(*map(self._values, range(len(self.columns))), strict=True))
+
+    def head(self, count: int) -> Copied:
+        """The first ones."""
+        return replace(self, columns=[cells.slice(0, count) for cells in self.columns])
+
+    def _values(self, place: int) -> list[Any]:
+        """What psycopg makes of a column's cells; octets that are no text come as ``Unread``."""
+        read = Transformer(self.driver).get_loader(self.types[place], Format.TEXT).load
+        values: list[Any] = []
+        for cell in self.columns[place].to_pylist():
+            try:
+                values.append(None if cell is None else read(cell))
+            except UnicodeDecodeError:
+                values.append(Unread(cell, "not UTF-8"))
+        return values
+
+
+def read(driver: Any, query: str, values: Any) -> Copied:
+    """What *query* selects, a SELECT in psycopg's form. Raises psycopg's errors."""
+    with psycopg.ClientCursor(driver) as cursor:
+        select = cursor.mogrify(query, values).encode()  # COPY takes no parameters
+        cursor.execute(b"SELECT * FROM (" + select + b") AS described LIMIT 0")
+        types = [column.type_code for column in cursor.description or ()]
+        octets = bytearray()
+        with cursor.copy(b"COPY (" + select + b") TO STDOUT (FORMAT csv)") as copy:
+            for line in copy:
+                octets += line
+    return Copied(driver, types, _columns(octets, len(types)))
+
+
+def _columns(octets: bytearray, count: int) -> list[pa.Array]:
+    names = [str(place) for place in range(count)]
+    kind = pa.large_binary()
+    if not octets:
+        return [pa.array([], kind)] * count
+    found = csv.read_csv(
+        pa.BufferReader(pa.py_buffer(octets)),
+        csv.ReadOptions(column_names=names, block_size=len(octets) + 1, use_threads=False),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=dict.fromkeys(names, kind), check_utf8=False, null_values=[""],
+            strings_can_be_null=True, quoted_strings_can_be_null=False,
+        ),
+    )  # fmt: skip
+    return [column.combine_chunks() for column in found.columns]
