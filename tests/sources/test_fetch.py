@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from itertools import count
 from typing import Any
@@ -218,7 +219,8 @@ def test_many_keys_are_asked_for_some_hundred_at_a_time(sql_server: Server) -> N
             return ask(statement)
 
         session: Any = source._session  # type: ignore[attr-defined]
-        ask, session.fetch = session.fetch, note
+        ask: Callable[[Any], Fetched] = session.fetch
+        session.fetch = note
         pages = list(source.fetch(9, [str(n) for n in range(-100, 1200)] * 2))
     rows = [row for page in pages for row in page.to_pylist()]
     assert sorted(int(row["_key"]) for row in rows) == list(range(1200))
