@@ -1,6 +1,6 @@
 """How fast is a long REST list read, and in how much memory? Rows/s and the largest RSS.
 
-    PYTHONPATH=include python benchmarks/rest.py [rows=500000] [rows in a page=1000]
+    python benchmarks/rest.py [rows=500000] [rows in a page=1000]
 
 The list is served by another process over one loopback connection, pages by a cursor in the body.
 """
@@ -14,8 +14,11 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / "include")]
 COLUMNS = {
     "id": "int64", "name": "string", "amount": "decimal(12,2)", "status": "string",
     "changed": "timestamp",
