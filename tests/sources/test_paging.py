@@ -14,6 +14,7 @@ from sqlalchemy import event
 from services import Server
 from sources.tables import STAMP, insert, keys, pull, stream
 from tidegate.sources import open_source
+from tidegate.sources.sql import keyset
 
 SEEDS = range(6)
 MOMENTS = [f"2024-01-01 00:00:{second:02d}.{part}" for second in range(3) for part in (0, 5)]
@@ -253,3 +254,23 @@ def test_rows_are_never_held_all_at_once(sql_server: Server) -> None:
         pages = [page.num_rows for page in source.pull(1, None, None)]
     assert pages == [4, 4, 4, 4, 4, 4, 4, 2]
     assert len(sizes) >= len(pages), "one SELECT per page"
+
+
+@pytest.mark.parametrize("name", ["mariadb", "postgres"])
+def test_pages_of_large_rows_have_fewer(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyset, "FIRST_ROWS", 5)
+    monkeypatch.setattr(keyset, "PAGE_OCTETS", 100_000)
+    server: Server = request.getfixturevalue(name)
+    endpoint = make(server, "id INTEGER PRIMARY KEY, changed STAMP NOT NULL, text VARCHAR(9000)")
+    sizes = [10] * 100 + [9000] * 200 + [10] * 700
+    moment = "2024-01-01 00:00:00"
+    rows = [{"id": i, "changed": moment, "text": "x" * size} for i, size in enumerate(sizes)]
+    insert(server, endpoint, "orders", rows)
+    with open_source(endpoint, stream(page_rows=100), "shop.orders") as source:
+        pages = [page.num_rows for page in source.pull(1, None, None)]
+    assert sum(pages) == len(sizes)
+    assert pages[0] == 5, "nobody knows yet"
+    assert pages.count(100) >= 6, "small rows fill their pages"
+    assert sum(size <= 12 for size in pages) >= 9, "large ones do not"

@@ -154,8 +154,8 @@ def test_an_answer_without_rows_is_empty(driver: Any) -> None:
 
 def test_text_that_is_not_what_it_says_is_told(driver: Any, shop: Endpoint) -> None:
     found = _asked(driver, "SELECT 'a'")
-    rubbish = wire.Wire("shop", found.readers, found.octets.copy(), found.cells)
-    rubbish.octets[rubbish.cells[0][0]] = 0xFF
+    rubbish = wire.Wire("shop", found.readers, found.answer.copy(), found.cells)
+    rubbish.answer[rubbish.cells[0][0]] = 0xFF
     with pytest.raises(DataError, match=r"shop: text that is not utf-8: 0xff\. .* as bytes"):
         rubbish.column(0, _spec("word"))
 

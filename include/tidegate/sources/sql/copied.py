@@ -41,6 +41,11 @@ class Copied(Fetched):
     def __len__(self) -> int:
         return len(self.columns[0])
 
+    @property
+    def octets(self) -> int:
+        """Of the texts."""
+        return sum(cells.nbytes for cells in self.columns)
+
     def column(self, place: int, spec: Spec) -> Values:
         """An array where Arrow can read it; else the driver's values."""
         cells, type = self.columns[place], self.types[place]

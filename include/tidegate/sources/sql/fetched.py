@@ -22,6 +22,11 @@ class Fetched(ABC):
     def __len__(self) -> int:
         """How many there are."""
 
+    @property
+    def octets(self) -> int:
+        """How much memory they take; 0: nobody knows."""
+        return 0
+
     @abstractmethod
     def column(self, place: int, spec: Spec) -> Values:
         """All cells at *place* of the SELECT, for the column that *spec* describes."""

@@ -20,6 +20,10 @@ from tidegate.sources.sql.fetched import Fetched, Row, Rows
 
 Fetch = Callable[[sa.Select[Any]], Fetched]
 MOST_TIES = 200_000
+FIRST_ROWS = 1_000
+"""Of the first page, before anybody knows how large the rows are."""
+PAGE_OCTETS = 64 << 20
+"""Of a page of large rows, as far as the rows before tell."""
 _NAN = object()
 
 
@@ -45,7 +49,7 @@ class Slice:
 
 
 class Keyset:
-    """Reads slices of one table, at most *limit* rows at a time."""
+    """Reads slices of one table, at most *limit* rows at a time; fewer where they are large."""
 
     def __init__(
         self, dialect: Dialect, select: sa.Select[Any], fetch: Fetch, limit: int, name: str
@@ -58,15 +62,15 @@ class Keyset:
 
     def pages(self, part: Slice, after: Sequence[Any] | None = None) -> Iterator[Fetched]:
         """All rows of *part*, behind the key values *after*; each once while they stay."""
-        last = list(after or ())
+        last, limit = list(after or ()), min(self._limit, FIRST_ROWS)
         while True:
-            rows = self._fetch(
-                self._page(part, self._after(part.keys, last) if last else None, part.keys)
-            )
+            behind = self._after(part.keys, last) if last else None
+            rows = self._fetch(self._page(part, behind, limit))
             if len(rows):
                 yield rows
-            if len(rows) < self._limit:
+            if len(rows) < limit:
                 return
+            limit = self._next(rows)
             end = rows.row(-1)
             last = [end[key.place] for key in part.keys]
             if not part.unique:
@@ -76,13 +80,18 @@ class Keyset:
 
     def first(self, part: Slice) -> sa.Select[Any]:
         """The query of the first page."""
-        return self._page(part, None, part.keys)
+        return self._page(part, None, self._limit)
 
-    def _page(self, part: Slice, after: Clause | None, keys: Sequence[Key]) -> sa.Select[Any]:
+    def _page(self, part: Slice, after: Clause | None, limit: int) -> sa.Select[Any]:
         statement = self._select.where(*part.where)
         if after is not None:
             statement = statement.where(after)
-        return statement.order_by(*(key.expression for key in keys)).limit(self._limit)
+        return statement.order_by(*(key.expression for key in part.keys)).limit(limit)
+
+    def _next(self, rows: Fetched) -> int:
+        """How many rows to ask for next, if they are as large as *rows*."""
+        fitting = PAGE_OCTETS * len(rows) // max(rows.octets, 1)
+        return max(1, min(self._limit, fitting))
 
     def _after(self, keys: Sequence[Key], last: Sequence[Any]) -> Clause:
         """Rows after *last*, in the form the server's planner can start an index scan from.

@@ -40,17 +40,22 @@ class Wire(Fetched):
 
     name     of the connection, for messages
     readers  by column
-    octets   of the whole answer
-    cells    by column: where each row's cell begins and ends in *octets*, and whether it is NULL
+    answer   its octets
+    cells    by column: where each row's cell begins and ends in *answer*, and whether it is NULL
     """
 
     name: str
     readers: Sequence[Reader]
-    octets: npt.NDArray[np.uint8]
+    answer: npt.NDArray[np.uint8]
     cells: Sequence[tuple[Places, Places, npt.NDArray[np.bool_]]]
 
     def __len__(self) -> int:
         return len(self.cells[0][0])
+
+    @property
+    def octets(self) -> int:
+        """Of the whole answer."""
+        return len(self.answer)
 
     def column(self, place: int, spec: Spec) -> Values:
         """An array where Arrow can read it; else the driver's values."""
@@ -93,7 +98,7 @@ class Wire(Fetched):
         begins, ends, null = self.cells[place]
         offsets = np.zeros(2 * len(begins) + 1, np.int64)
         offsets[1::2], offsets[2::2] = begins, ends
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.octets)]
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(self.answer)]
         every = pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
         odd = np.arange(1, len(offsets), 2)
         return every.take(pa.array(odd, mask=null if null.any() else None))
