@@ -18,16 +18,16 @@ def pictures(results: Results) -> dict[str, str]:
     """File name → SVG."""
     seconds = {
         (f"{scenario}, {results.rows:,} rows" if scenario == FIRST else scenario): [
-            (tool, results.seconds(tool.name, scenario)) for tool in _shown()
+            (tool, results.seconds(tool.name, scenario)) for tool in _shown(results, scenario)
         ]
         for scenario in SCENARIOS
     }
     memory = [
         (tool, max((run.cost.mb for run in results.of(tool.name, FIRST)), default=None))
-        for tool in _shown()
+        for tool in _shown(results, FIRST)
     ]
     busy = "" if results.quiet else ", machine busy with other work"
-    below = f"{results.date}{busy}; medians of {results.rounds} rounds, less is better"
+    below = f"{results.date}{busy}; median of {results.rounds}, less is better"
     return {
         "benchmark-seconds": picture("Seconds by the clock", below, seconds, "{:.2f} s"),
         "benchmark-memory": picture(
@@ -43,10 +43,9 @@ def picture(
     """One picture; bars of a panel have one scale."""
     parts, y = [], TOP + 16
     for name, bars in panels.items():
-        shown = [(tool, value) for tool, value in bars if value is not None]
         parts.append(_text(12, y + 14, name, weight=600))
-        parts += _panel(shown, y + 24, form)
-        y += 24 + LINE * len(shown) + GAP - 14
+        parts += _panel(bars, y + 24, form)
+        y += 24 + LINE * len(bars) + GAP - 14
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" '
         f'height="{y}" font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, '
@@ -59,19 +58,24 @@ def picture(
     )
 
 
-def _shown() -> Sequence[Tool]:
-    return [tool for tool in TOOLS if tool.kind != "warm"]
+def _shown(results: Results, scenario: str) -> Sequence[Tool]:
+    """Those that take part; one that failed is shown as such."""
+    return [
+        tool
+        for tool in TOOLS
+        if tool.kind != "warm" and (results.of(tool.name, scenario) or results.failed(tool.name))
+    ]
 
 
-def _panel(bars: Sequence[tuple[Tool, float]], y: int, form: str) -> list[str]:
-    most = max((value for _, value in bars), default=0) or 1
+def _panel(bars: Sequence[tuple[Tool, float | None]], y: int, form: str) -> list[str]:
+    most = max((value or 0 for _, value in bars), default=0) or 1
     parts = []
     for number, (tool, value) in enumerate(bars):
-        top, length = y + number * LINE, (WIDTH - LABEL - 90) * value / most
+        top, length = y + number * LINE, (WIDTH - LABEL - 90) * (value or 0) / most
         parts += [
             _text(LABEL - 8, top + 14, tool.title, anchor="end"),
             _bar(LABEL, top + 2, max(length, 1), COLORS[tool.kind]),
-            _text(LABEL + length + 6, top + 14, form.format(value), FAINT),
+            _text(LABEL + length + 6, top + 14, form.format(value) if value else "failed", FAINT),
         ]
     return parts
 

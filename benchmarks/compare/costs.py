@@ -94,25 +94,29 @@ class Memory:
 
     def _look(self) -> None:
         while not self._over.is_set():
-            pids = [*tree(self._pid)]
-            together = sum(_resident(pid) for pid in pids)
-            alone = max((_most_resident(pid) for pid in pids), default=0)
+            family = [*tree(self._pid)]
+            together = sum(_resident(pid, parent) for pid, parent in family)
+            alone = max(_most_resident(pid) for pid, _ in family)
             self._most = max(self._most, together, alone)
             self._over.wait(EVERY)
 
 
-def tree(pid: int) -> Iterator[int]:
-    """A process and its descendants."""
-    yield pid
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in _read(file).split():
-            yield from tree(int(child))
+def tree(pid: int, parent: int = 0) -> Iterator[tuple[int, int]]:
+    """A process and its descendants, each with its parent."""
+    yield pid, parent
+    try:
+        threads = [*Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return  # it is gone
+    for thread in threads:
+        for child in _read(thread / "children").split():
+            yield from tree(int(child), pid)
 
 
 def server_seconds(pid: int) -> float:
     """CPU seconds of a server: its own, its children's, and those of children that ended."""
     ended = sum(_times(pid)[2:])
-    return (ended + sum(sum(_times(one)[:2]) for one in tree(pid))) / TICKS
+    return (ended + sum(sum(_times(one)[:2]) for one, _ in tree(pid))) / TICKS
 
 
 def _times(pid: int) -> list[int]:
@@ -127,9 +131,12 @@ def _busy() -> float:
     return sum(map(int, (user, nice, system, irq, soft, steal))) / TICKS
 
 
-def _resident(pid: int) -> float:
-    fields = _read(Path(f"/proc/{pid}/statm")).split()
-    return int(fields[1]) * PAGE / 1e6 if fields else 0
+def _resident(pid: int, parent: int) -> float:
+    """Nothing for a child that is still its parent's image, between vfork and exec."""
+    sizes = _read(Path(f"/proc/{pid}/statm"))
+    if not sizes or (parent and sizes == _read(Path(f"/proc/{parent}/statm"))):
+        return 0
+    return int(sizes.split()[1]) * PAGE / 1e6
 
 
 def _most_resident(pid: int) -> float:

@@ -45,6 +45,10 @@ class Results:
             if (run.tool, run.scenario) == (tool, scenario) and not run.cost.failed
         ]
 
+    def failed(self, tool: str) -> bool:
+        """Whether it did in any run."""
+        return any(run.tool == tool and run.cost.failed for run in self.runs)
+
     def seconds(self, tool: str, scenario: str) -> float | None:
         """The median; None when it never succeeded."""
         runs = self.of(tool, scenario)
@@ -108,7 +112,8 @@ def _where(results: Results) -> str:
     if not results.quiet:
         said += (
             "\n\n> **The machine was busy: these are not figures to quote.** They show that all "
-            "tools work and what is measured; on a quiet machine every number is smaller."
+            "tools work and what is measured. Who needs most CPU loses most by it, so that the "
+            "ratios are not those of a quiet machine either."
         )
     return said
 
@@ -130,8 +135,7 @@ def _title(results: Results, scenario: str) -> str:
 def _cell(results: Results, tool: Tool, scenario: str) -> str:
     runs = results.of(tool.name, scenario)
     if not runs:
-        failed = [run for run in results.runs if run.tool == tool.name and run.cost.failed]
-        return "failed" if failed else "–"
+        return "failed" if results.failed(tool.name) else "–"
     seconds = [run.cost.seconds for run in runs]
     text = f"**{statistics.median(seconds):.2f}**"
     if len(seconds) > 1:
@@ -173,8 +177,8 @@ def _wrong(results: Results) -> Iterator[str]:
                 for text in run.differs:
                     said.setdefault(text.split(":")[0], f"{run.scenario}: {text}")
                 if run.cost.failed:
-                    last = run.cost.failed.splitlines()[-1]
-                    said.setdefault(last, f"{run.scenario}: failed: `{last}`")
+                    words = run.cost.failed
+                    said.setdefault(words, f"{run.scenario}: failed: `{words}`")
         yield from (f"- {tool.title}: {text}" for text in said.values())
 
 
@@ -189,7 +193,8 @@ def _costs(results: Results, scenario: str) -> str:
                 *(statistics.median(cost.servers[name] for cost in costs) for name in servers),
             ]
             peak = max(cost.mb for cost in costs)
-            rows.append([tool.title, *(f"{number:.2f}" for number in numbers), f"{peak:.0f}"])
+            title = f"{tool.title}, warm steps" if tool.kind == "warm" else tool.title
+            rows.append([title, *(f"{number:.2f}" for number in numbers), f"{peak:.0f}"])
     return table(["", "CPU, s", *(f"{name}, CPU s" for name in servers), "most memory, MB"], rows)
 
 
@@ -259,8 +264,7 @@ _HOW = """\
 ## How it is measured
 
 - Both servers are private and on the same machine as the tools: MariaDB with a buffer pool of
-  512 MB, PostgreSQL with 512 MB of shared buffers, time zone UTC; neither waits for the disk (no
-  fsync), the same for all.
+  512 MB, PostgreSQL with 512 MB of shared buffers, time zone UTC; no commit waits for the disk.
 - In each round every tool gets a fresh database and a fresh folder. Within a round the tools take
   turns in each scenario, and another one begins each time. The source is made anew for each round.
 - Changed rows are spread over the table, each stamped by the server with a moment of its own; the

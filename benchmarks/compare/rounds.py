@@ -166,6 +166,9 @@ class Bench:
             f"CPU {cost.cpu:6.2f}  {cost.mb:6.0f} MB  others {cost.others:.2f} cores  "
             f"{cost.failed or '; '.join(run.differs) or 'equal'}"
         )
+        if cost.failed:  # what is kept is a line, and no place of this machine
+            words = cost.failed.splitlines()[-1].replace(str(Path.home()), "~")
+            return replace(run, cost=replace(cost, failed=words))
         return run
 
 

@@ -42,7 +42,7 @@ WORK = {
     "quarantine": "holds rows that fail, with the reason, and loads the others",
     "history": "keeps every older version of a row",
     "provenance": "says of each row which run brought it, and accounts for every row pulled",
-    "one commit": "commits the last rows and the watermark in one transaction",
+    "one commit": "commits the watermark with the rows, or has none but the rows themselves",
     "verification": "keeps a hash of each row as the source has it, so that both can be compared",
     "entities": "maps rows to entities, attributes and relations",
     "key": "has a unique key in the target",
@@ -51,7 +51,7 @@ LAYERS = frozenset(WORK)
 RECORDS = LAYERS - {"entities"}
 ORDERS = "shop__orders WHERE NOT _deleted"
 DLT = ("dlt", "dlt-pyarrow")
-_BY_ITSELF, _KEY = frozenset({"changes only"}), frozenset({"key"})
+_KEYED = frozenset({"one commit", "key"})
 TOOLS = (
     Tool("tidegate", "Tidegate, records", calls.tidegate, ORDERS, RECORDS, "ours"),
     Tool(
@@ -60,16 +60,16 @@ TOOLS = (
     ),
     Tool(
         "dlt", "dlt, connectorx", partial(calls.dlt, backend="connectorx"),
-        "bench.orders", _BY_ITSELF,
+        "bench.orders", frozenset({"changes only"}),
     ),
     Tool(
         "dlt-pyarrow", "dlt, pyarrow", partial(calls.dlt, backend="pyarrow"),
-        "bench.orders", _BY_ITSELF,
+        "bench.orders", frozenset({"changes only"}),
     ),
-    Tool("ingestr", "ingestr", calls.ingestr, does=_KEY),
-    Tool("sling", "Sling", calls.sling, does=_BY_ITSELF),
-    Tool("copy", "limit: mariadb, COPY", calls.copy, does=_KEY, kind="limit"),
-    Tool("upsert", "limit: COPY, ON CONFLICT", calls.upsert, does=_KEY, kind="limit"),
+    Tool("ingestr", "ingestr", calls.ingestr, does=_KEYED),
+    Tool("sling", "Sling", calls.sling, does=frozenset({"changes only", "one commit"})),
+    Tool("copy", "limit: mariadb, COPY", calls.copy, does=_KEYED, kind="limit"),
+    Tool("upsert", "limit: COPY, ON CONFLICT", calls.upsert, does=_KEYED, kind="limit"),
     Tool(
         "warm", "Tidegate, records", partial(calls.tidegate, warm=True), ORDERS, RECORDS, "warm"
     ),
