@@ -250,8 +250,8 @@ in that scenario: below 1 is faster than dlt."""
 _ABOUT = """\
 Tidegate does more in that time, so the columns are not the same work; nothing is switched off to
 look better. dlt has validation by data contracts and pydantic, and history by another merge
-strategy (scd2); Sling has checks in hooks; ingestr has scd2: none of these is switched on here,
-for nothing in this table needs them. dlt keeps its watermark in a table of its own, in another
+strategy (scd2); Sling has checks in hooks; ingestr has scd2: none of these is switched on here.
+dlt keeps its watermark in a table of its own, in another
 transaction than the rows. Sling asks the target for its largest `updated_at` and reads what is
 larger. ingestr keeps no watermark: the caller asks the target for it with psql, and the time for
 that is in its seconds. The limits are the two servers' own clients, and a shell."""
