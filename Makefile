@@ -46,10 +46,10 @@ format: ## put the code into the one format
 services: ## install the servers the tests use (databases, brokers, S3), when missing
 	@scripts/services
 
-bench: ## measure memory and speed on real servers and data
+bench: ## measure memory and speed on real servers and data, at last beside other tools
 	@scripts/bootstrap dev
 	@scripts/services
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+	@for script in benchmarks/*.py benchmarks/compare; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
 
 lock: ## write the lock files anew from requirements*.txt
 	@scripts/bootstrap

@@ -57,6 +57,13 @@ class Server:
         """``mysql``, ``postgres`` or ``sqlite``."""
         return self.admin.kind
 
+    @property
+    def pid(self) -> int:
+        """The process of a private server."""
+        if self._private is None:
+            raise UnavailableServerError("only a server that was started here has a known process")
+        return self._private.process.pid
+
     def fresh(self) -> Endpoint:
         """A new, empty database."""
         name = f"tide_{os.getpid()}_{next(_numbers)}"
