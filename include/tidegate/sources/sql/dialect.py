@@ -58,6 +58,7 @@ class Dialect(ABC):
     clock       SQL text of its clock in UTC, as ISO text or datetime
     busy        SQL text whose last column is how many statements run there; or none
     counts_itself  whether that one is among them
+    remote      whether it works while we do
     """
 
     title: str
@@ -65,6 +66,7 @@ class Dialect(ABC):
     clock: str
     busy: str = ""
     counts_itself: bool = False
+    remote: bool = True
 
     @abstractmethod
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:

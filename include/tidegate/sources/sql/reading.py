@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tidegate.ahead import ahead
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, DataError
 from tidegate.fields import seconds
@@ -52,6 +54,7 @@ class SqlSource:
         timeout = seconds(stream.statement_timeout)
         self._session = Session(endpoint, timeout)
         self._pressure = Pressure(name, self._session.running, stream.pause_above, timeout)
+        self._thread = ThreadPoolExecutor(1, "fetch")
         self._adopted: tuple[Column, ...] | None = None
         self._census: Counter[str] = Counter()
         self._clock_seen: datetime | None = None
@@ -68,6 +71,7 @@ class SqlSource:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._thread.shutdown()
         self._session.close()
 
     def columns(self) -> list[Column]:
@@ -234,8 +238,10 @@ class SqlSource:
     ) -> Iterator[pa.Table]:
         """*after* are key values in the first of *parts*."""
         keyset = self._keyset(self._stream.page_rows, shape)
+        remote = self._session.dialect.remote
         for place, part in enumerate(parts):
-            for rows in keyset.pages(part, None if place else after):
+            fetched = keyset.pages(part, None if place else after)
+            for rows in ahead(fetched, self._thread) if remote else fetched:
                 if part.kind:
                     self._census[part.kind] += len(rows)
                 yield pages.build(rows, data=data)

@@ -1,4 +1,4 @@
-"""A row's hash computed by its database: 64 bits of MD5 over an unambiguous text of its cells.
+"""A row's hash computed by its database: 64 bits of a digest over an unambiguous text of its cells.
 
 The same expression is part of every page and of the aggregates that compare chunks, so that the
 two agree whatever the client makes of the values. Text is hashed octet for octet: two spellings
@@ -8,6 +8,7 @@ from one column into the next changes the hash.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,11 +35,13 @@ _SHAPES = frozenset({
 })  # fmt: skip
 _SHORT = 255
 """Octets that a cell may have to be part of the text itself."""
+_WIDEST = 4
+"""Octets that a character may have."""
 
 
 def mysql(natives: Sequence[Native]) -> Expression:
-    """For MySQL and MariaDB: MD5 over ``5,3:abc,,…``, its length before each short text."""
-    digest = sa.func.md5(sa.func.concat_ws(_text(","), *map(_mysql_cell, natives)))
+    """For MySQL and MariaDB: SHA-1 over ``5,3:abc,,…``, its length before each short text."""
+    digest = sa.func.sha1(sa.func.concat_ws(_text(","), *map(_mysql_cell, natives)))
     number = sa.func.conv(sa.func.left(digest, _number(16)), _number(16), _number(-10))
     return _untyped(sa.cast(number, sa.Integer()))
 
@@ -62,34 +65,41 @@ def _mysql_cell(native: Native) -> Expression:
     if kind in _NUMBERS:
         cell = column + _number(0) if "zerofill" in native.declared else column
     elif kind in _MOMENTS:
-        cell = sa.cast(column, _MOMENTS[kind])
+        cell = column if "(6)" in native.declared else sa.cast(column, _MOMENTS[kind])
     elif kind == "float":  # its text form has six digits only
         cell = sa.cast(column, sa.Double())
     elif kind == "bit":
         cell = sa.cast(column, sa.DECIMAL(20, 0))
     elif kind in _SHAPES:
-        cell = sa.func.md5(column)
+        cell = sa.func.sha1(column)
     else:
-        cell = _sized(column if kind in _OCTETS else _unicode(column, native))
+        cell = _sized(native, kind)
     return sa.func.ifnull(cell, _text(""))
 
 
-def _sized(octets: Expression) -> Expression:
-    """``3:abc``, or a digest: joined, long cells could exceed ``max_allowed_packet``.
+def _sized(native: Native, kind: str) -> Expression:
+    """``3:abc`` in octets, or a digest: joined, long cells could exceed ``max_allowed_packet``.
 
-    The hash of the row would be NULL then.
+    The hash of the row would be NULL then. Text is in UTF-8, so that another character set alone is
+    no other content.
     """
-    size = sa.func.octet_length(octets)
-    return sa.func.if_(
-        size > _number(_SHORT), sa.func.md5(octets), sa.func.concat(size, _text(":"), octets)
-    )
+    column: Expression = named(native.own)
+    octets = column
+    if kind not in _OCTETS:
+        if native.charset not in _UNICODE or kind in {"enum", "set", "json"}:
+            column = sa.cast(column, sa.CHAR())
+        octets = sa.cast(column, sa.LargeBinary())
+    size = sa.func.octet_length(column)
+    short = sa.func.concat(size, _text(":"), octets)
+    if _is_short(native):
+        return short
+    return sa.func.if_(size > _number(_SHORT), sa.func.sha1(octets), short)
 
 
-def _unicode(column: Expression, native: Native) -> Expression:
-    """The octets of a text in UTF-8, so that another character set alone is no other content."""
-    if native.charset not in _UNICODE or native.declared.startswith(("enum", "set", "json")):
-        column = sa.cast(column, sa.CHAR())
-    return sa.cast(column, sa.LargeBinary())
+def _is_short(native: Native) -> bool:
+    """Whether no cell can have more than so many octets."""
+    declared = re.match(r"(?:var)?(?:char|binary)\((\d+)\)", native.declared)
+    return declared is not None and int(declared[1]) * _WIDEST <= _SHORT
 
 
 def _text(text: str) -> Expression:

@@ -67,6 +67,7 @@ class SQLite(Dialect):
     title = "SQLite"
     row_values = True
     clock = "SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"
+    remote = False
 
     @override
     def engine(self, endpoint: Endpoint, timeout: float) -> sa.Engine:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
+from tidegate.ahead import ahead
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import quoted
 from tidegate.store.tables import store_type
@@ -82,23 +83,15 @@ def _copy(connection: Connection, records: Records, pages: Iterator[pa.Table]) -
     names = ", ".join(map(quoted, schema.names))
     driver: Any = connection.connection.driver_connection
     with (
+        ThreadPoolExecutor(1) as thread,
         driver.cursor() as cursor,
         cursor.copy(f"COPY {quoted(records.stage)} ({names}) FROM STDIN (FORMAT binary)") as copy,
     ):
         copy.write(encoder.write_header())
-        for page in _ahead(pages):
+        for page in ahead(pages, thread):
             for batch in _encodable(page, columns).cast(schema).to_batches():
                 copy.write(encoder.write_batch(batch))
         copy.write(encoder.finish())
-
-
-def _ahead(pages: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """*pages*, the next one made in another thread meanwhile."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, pages, None)
-        while (page := coming.result()) is not None:
-            coming = thread.submit(next, pages, None)
-            yield page
 
 
 def kept(connection: Connection, page: pa.Table) -> pa.Table:
