@@ -141,3 +141,14 @@ def test_a_copy_that_takes_too_long_is_ended(shop: Endpoint) -> None:
         session.fetch(_selected("pg_sleep(20)::text"))
     assert session.fetch(_selected("1")).rows() == [(1,)]
     session.close()
+
+
+def test_a_connection_that_dies_is_lost(shop: Endpoint, postgres: Server) -> None:
+    session = Session(shop, 30)
+    pid = session.scalar(sa.text("SELECT pg_backend_pid()"))
+    postgres.execute(shop, f"SELECT pg_terminate_backend({pid})")
+    with pytest.raises(UnavailableError, match="does not answer"):
+        session.fetch(_selected("1"))
+    with pytest.raises(UnavailableError, match="was lost meanwhile"):
+        session.scalar(sa.text("SELECT 1"))
+    session.close()

@@ -122,15 +122,15 @@ def test_a_lost_connection_is_unavailable(mariadb: Server) -> None:
     mariadb.execute(
         shop,
         "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed DATE NOT NULL, KEY (changed))",
-        "INSERT INTO orders VALUES (1, '2024-01-01'), (2, '2024-01-01')",
+        "INSERT INTO orders SELECT seq, '2024-01-01' FROM seq_1_to_1000",
     )
     with open_source(shop, stream(page_rows=1), "shop.orders") as source:
+        me = source._session.scalar(sa.text("SELECT CONNECTION_ID()"))  # type: ignore[attr-defined]
         pages = source.pull(1, None, None)
         next(pages)
-        me = source._session.scalar(sa.text("SELECT CONNECTION_ID()"))  # type: ignore[attr-defined]
         mariadb.execute(shop, f"KILL {me}")
         with pytest.raises(UnavailableError, match="does not answer"):
-            next(pages)
+            list(pages)
         with pytest.raises(UnavailableError, match="was lost meanwhile"):
             source.count()
 

@@ -140,6 +140,8 @@ class MySQL(Dialect):
             try:
                 return wire.read(result.cursor, endpoint.name)
             except pymysql.MySQLError as error:
+                if not connection.connection.driver_connection.open:  # type: ignore[union-attr]
+                    connection.invalidate()
                 raise self.translate(error, endpoint) from None
 
     @override

@@ -102,6 +102,8 @@ class PostgreSQL(Dialect):
         try:
             return copied.read(_driver(connection), str(compiled), compiled.params)
         except psycopg.Error as error:
+            if _driver(connection).closed:
+                connection.invalidate()
             raise self.translate(error, endpoint) from None
 
     @override
