@@ -7,14 +7,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
+from airflow.sdk import (
+    DAG,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    DeltaTriggerTimetable,
+    Param,
+    task,
+)
 
 from tidegate import describe, settings
 from tidegate.errors import ConfigError
 from tidegate.fields import duration
 from tidegate.job import Job
 from tidegate.model import Mode
-from tidegate.on_airflow import doctor, proof, steps, upkeep
+from tidegate.on_airflow import doctor, proof, steps, upkeep, watchers
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.models import Source, Stream
@@ -54,10 +62,9 @@ def _modes(stream: Stream) -> list[str]:
 
 def _sync(job: Job) -> DAG:
     stream = job.stream
-    schedule: Any = stream.schedule if " " in stream.schedule.strip() else duration(stream.schedule)
     with DAG(
         job.full_name,
-        schedule=schedule,
+        schedule=_schedule(job),
         params={
             "mode": Param(
                 "increment", type="string", enum=_modes(stream), title="What to read",
@@ -82,6 +89,19 @@ def _sync(job: Job) -> DAG:
     ) as dag:  # fmt: skip
         steps.declare(job)
     return dag
+
+
+def _schedule(job: Job) -> Any:
+    """The clock's; of a watched stream, also the watcher's."""
+    text = job.stream.schedule
+    clock = (
+        CronTriggerTimetable(text, timezone="UTC")
+        if " " in text.strip()
+        else DeltaTriggerTimetable(duration(text))
+    )
+    if not job.stream.watched:
+        return clock
+    return AssetOrTimeSchedule(assets=[watchers.asset(job)], timetable=clock)
 
 
 def _backfill(job: Job) -> DAG:

@@ -56,6 +56,16 @@ class Slices:
             where.append(column.is_not(None))
         return [*self._family(where, self._keys(cursor), self._unique), *self.unreached()]
 
+    def newest(self, clock: datetime) -> sa.Select[Any]:
+        """The largest cursor that is not later than *clock*: one lookup in its index."""
+        plan, cursor = self._plan, self._stream.by
+        native = plan.native(cursor)
+        where = list(self._dialect.dated(native, plan.type(cursor)))
+        if self.temporal:
+            where.append(self._dialect.until(native, self._edge(clock)))
+        largest = sa.func.max(plan.named(cursor), type_=sa.types.NullType())
+        return sa.select(largest).select_from(plan.source).where(*where)
+
     def unreached(self) -> list[Slice]:
         """The rows whose cursor is no date, or NULL."""
         plan, cursor = self._plan, self._stream.by
