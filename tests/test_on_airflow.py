@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from tidegate.pipeline.kinds import kinds
+from tidegate.sources.sql.options import SqlStream
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
 connection: some_db
@@ -28,6 +31,14 @@ streams:
     primary_key: [a, b]
     cursor: changed
     schedule: "15 2 * * *"
+  fresh:
+    table: fresh
+    primary_key: id
+    cursor: updated_at
+    watch: true
+    types: {updated_at: timestamp}
+    deleted: {column: gone}
+    expect: [{expect_column_values_to_not_be_null: {column: id}}]
   wrong:
     table: wrong
     primary_key: id
@@ -45,6 +56,12 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": sorted(dag.task_dict),
         "catchup": dag.catchup, "runs": dag.max_active_runs, "params": sorted(dag.params),
         "timetable": type(dag.timetable).__name__,
+        "clock": type(getattr(dag.timetable, "timetable", dag.timetable)).__name__,
+        "watchers": [
+            watcher.trigger.serialize()
+            for asset in getattr(getattr(dag.timetable, "asset_condition", 0), "objects", ())
+            for watcher in asset.watchers
+        ],
         "end": str(dag.end_date), "owner": dag.owner,
         "pools": sorted({t.pool for t in dag.tasks}),
         "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
@@ -101,6 +118,35 @@ def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
     assert sync["tags"] == ["daily", "shop", "sync", "tidegate"]
     assert "`updated_at`, read from the last safe bound on" in sync["doc"]
     assert "none when more than 5% are gone at once" in sync["doc"]
+
+
+def test_a_watched_stream_also_runs_by_its_clock(read: dict[str, Any]) -> None:
+    dags = read["dags"]
+    fresh, orders, nightly = (dags[f"shop.{name}"] for name in ("fresh", "orders", "nightly"))
+    assert (fresh["timetable"], fresh["clock"]) == ("AssetOrTimeSchedule", "DeltaTriggerTimetable")
+    assert orders["timetable"] == orders["clock"] == "DeltaTriggerTimetable"
+    assert nightly["timetable"] == nightly["clock"] == "CronTriggerTimetable"
+    assert dags["shop.fresh.backfill"]["timetable"] == "CronDataIntervalTimetable"
+    assert fresh["params"] == orders["params"]
+    assert [dag for dag in dags if dags[dag]["watchers"]] == ["shop.fresh"]
+
+
+def test_a_trigger_is_known_by_where_it_looks_and_by_nothing_else(read: dict[str, Any]) -> None:
+    ((path, said),) = read["dags"]["shop.fresh"]["watchers"]
+    assert path == "tidegate.on_airflow.watchers.SourceTrigger"
+    assert (said["connection"], said["reads"], said["stream"]) == (
+        "some_db", "table", "shop.fresh",
+    )  # fmt: skip
+    assert {type(value) for value in said.values()} == {str}
+    assert set(json.loads(said["says"])) == {
+        "table", "primary_key", "cursor", "watch", "types", "deleted", "schedule",
+    }  # fmt: skip
+    again = kinds()["table"].stream.model_validate_json(said["says"])
+    assert isinstance(again, SqlStream)
+    assert (again.table, again.cursor, dict(again.types)) == (
+        "fresh", "updated_at", {"updated_at": "timestamp"},
+    )  # fmt: skip
+    assert again.watched
 
 
 def test_each_source_has_a_dag_that_verifies_its_streams(read: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Asset watchers: the triggerer looks at the sources, and starts the sync DAG of what has news.
 
 All watched streams of one connection share one loop (Airflow's shared streams), which looks once a
-second; what it looks at, and when it says so, is :mod:`tidegate.watching`. The loop tells names, and
-each stream's trigger listens for its own. An event is a wish for a run: it may get lost, or come
-twice.
+second; what it looks at, and when it says so, is :mod:`tidegate.watching`. The loop tells names,
+and each stream's trigger listens for its own. An event is a wish for a run: it may get lost, or
+come twice.
 
 A trigger is known to Airflow by its arguments, which are stored in its database: the names, and
 what the pipeline file says of where to look. So another table is another trigger, and the triggerer
