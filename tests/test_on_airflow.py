@@ -195,6 +195,33 @@ def test_what_is_broken_shows_its_message_and_hides_nothing(read: dict[str, Any]
     assert "shop.wrong.backfill" not in read["dags"]
 
 
+ONE = """
+import sys
+from pathlib import Path
+from tidegate.on_airflow import build_dags
+every = build_dags(Path(sys.argv[1]))
+assert len(every) > 10
+for name in every:
+    (made,) = [dag for dag in build_dags(Path(sys.argv[1]), name) if not dag.startswith("tidegate.")
+               or dag == name]
+    assert made == name, (made, name)
+"""
+
+
+def test_a_task_makes_no_dag_but_its_own(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "torn.yaml").write_text("connection: [unclosed", encoding="utf-8")
+    environment = {
+        **os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(REPOSITORY / "include"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ONE, str(tmp_path)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_each_source_has_a_doctor_that_comes_once_without_being_asked(read: dict[str, Any]) -> None:
     doctor = read["dags"]["shop.doctor"]
     assert doctor["timetable"] == "OnceTimetable"
