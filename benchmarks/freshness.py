@@ -132,7 +132,7 @@ def changes(
     with postgres(store) as connection, measured:
         writer.start()
         end = time.monotonic() + seconds + 60
-        while (writer.is_alive() or len(seen) < len(committed)) and time.monotonic() < end:
+        while (writer.is_alive() or committed.keys() - seen) and time.monotonic() < end:
             low = max(seen, default=0) - 2000
             found = connection.execute("SELECT id FROM shop__t0 WHERE id > %s", [low]).fetchall()
             now = time.monotonic()

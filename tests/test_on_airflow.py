@@ -128,6 +128,8 @@ def test_a_watched_stream_also_runs_by_its_clock(read: dict[str, Any]) -> None:
     assert nightly["timetable"] == nightly["clock"] == "CronTriggerTimetable"
     assert dags["shop.fresh.backfill"]["timetable"] == "CronDataIntervalTimetable"
     assert fresh["params"] == orders["params"]
+    assert "`30s`, and at once when a look at the source" in fresh["doc"]
+    assert "| `30s` |" in orders["doc"]
     assert [dag for dag in dags if dags[dag]["watchers"]] == ["shop.fresh"]
 
 
@@ -193,6 +195,42 @@ def test_what_is_broken_shows_its_message_and_hides_nothing(read: dict[str, Any]
     assert "Did you mean 'cursor'?" in stream["doc"]
     assert "torn.yaml" in file["doc"]
     assert "shop.wrong.backfill" not in read["dags"]
+
+
+TRIGGER = """
+import asyncio
+from tidegate.on_airflow.watchers import SourceTrigger
+async def told():
+    for news in ({"shop.a": "1"}, {"shop.b": "2", "shop.a": "3"}, {"shop.c": "4"}):
+        yield news
+async def heard(stream, says):
+    trigger = SourceTrigger("db", "table", stream, says)
+    return [event.payload async for event in trigger.filter_shared_stream(told())]
+good = '{"table": "t", "primary_key": "id", "cursor": "c"}'
+a, b = (SourceTrigger("db", "table", f"shop.{name}", good) for name in "ab")
+assert a.shared_stream_key() == b.shared_stream_key()
+assert a.shared_stream_key() != SourceTrigger("db2", "table", "shop.a", good).shared_stream_key()
+print(asyncio.run(heard("shop.a", good)))
+print(asyncio.run(heard("shop.b", '{"tabel": "t"}')))
+"""
+
+
+def test_a_trigger_hears_its_own_stream_and_never_fails(tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(REPOSITORY / "include"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TRIGGER],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    heard = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert heard == [
+        "[{'stream': 'shop.a', 'newest': '1'}, {'stream': 'shop.a', 'newest': '3'}]",
+        "[{'stream': 'shop.b', 'newest': '2'}]",
+    ]
+    assert "shop.b is not watched: restart the triggerer" in done.stdout + done.stderr
 
 
 ONE = """

@@ -135,7 +135,7 @@ class Watch:
 
     def __init__(self, connection: str, reads: str, resolve: Resolve) -> None:
         self._connection = connection
-        self._kind = kinds.kinds()[reads]
+        self._reads = reads
         self._resolve = resolve
         self._lookout: Lookout | None = None
         self._store: Store | None = None
@@ -196,11 +196,11 @@ class Watch:
         }
 
     def _open(self) -> Any:
-        endpoint, kind = self._resolve(self._connection), self._kind
-        if kind.watch is None or endpoint.kind not in kind.connections:
+        endpoint, kind = self._resolve(self._connection), kinds.kinds().get(self._reads)
+        if kind is None or kind.watch is None or endpoint.kind not in kind.connections:
             raise ConfigError(
                 f"connection {self._connection!r} is of type {endpoint.kind!r}, through which no "
-                f"'{kind.reads}:' can be watched. Name another connection, or change its type."
+                f"'{self._reads}:' can be watched. Name another connection, or change its type."
             )
         return kind.watch(endpoint)
 

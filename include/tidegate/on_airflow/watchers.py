@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,11 +26,14 @@ from typing import Any
 from airflow.sdk import Asset, AssetWatcher
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from tidegate.errors import TidegateError
 from tidegate.job import Job
 from tidegate.on_airflow.access import connection as resolve
 from tidegate.pipeline import kinds
 from tidegate.pipeline.models import Stream
 from tidegate.watching import Watch
+
+_log = logging.getLogger(__name__)
 
 _ELSEWHERE = {"clean", "description", "expect", "load", "owner", "tags"}
 """What a stream says that has nothing to do with where its news are."""
@@ -92,16 +96,28 @@ class SourceTrigger(BaseEventTrigger):  # type: ignore[misc]
         self, shared_stream: AsyncIterator[dict[str, Any]]
     ) -> AsyncIterator[TriggerEvent]:
         """An event for each time that the loop names this stream."""
-        followed = _followed[self.shared_stream_key()]
-        mine: Stream = kinds.kinds()[self.reads].stream.model_validate_json(self.says)
-        followed[self.stream] = mine
+        followed, mine = _followed[self.shared_stream_key()], self._said()
+        if mine is not None:
+            followed[self.stream] = mine
         try:
             async for news in shared_stream:
                 if self.stream in news:
                     yield TriggerEvent({"stream": self.stream, "newest": news[self.stream]})
         finally:
-            if followed.get(self.stream) is mine:
+            if mine is not None and followed.get(self.stream) is mine:
                 del followed[self.stream]
+
+    def _said(self) -> Stream | None:
+        """None when this triggerer is of another version than what made the trigger.
+
+        It waits then: Airflow starts a trigger that raises again, for ever.
+        """
+        try:
+            return kinds.kinds()[self.reads].stream.model_validate_json(self.says)
+        except (KeyError, ValueError, TidegateError) as error:
+            reason = type(error).__name__
+            _log.warning("%s is not watched: restart the triggerer (%s).", self.stream, reason)
+            return None
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """The same with a loop of its own; Airflow prefers the shared one."""
