@@ -25,8 +25,9 @@ what can hold it there:
 - *Rows of the future* are not looked at before their time; *rows without a cursor* never: both are
   read by every run, and by the schedule at least.
 - *Runs that fail*, or a stream that is not yet allowed to run: as above, at last every ten minutes.
-- *A source that changes all the time*: at most one announcement for each look, and no more than
-  two without a commit between them: one for the run that is under way, one for the next.
+- *A source that changes all the time*: at most one announcement for each look, and without a commit
+  between them no more than two, beside the repeated ones: for the run that is under way, and for
+  the next.
 
 **What the newest value cannot show**: rows that appear below it (the commit of a long transaction,
 a second row with the same stamp), and rows deleted. While the stream is behind, the repeated
