@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
@@ -13,11 +15,12 @@ from hypothesis import strategies as st
 from services import Server
 from shops import Shop
 from tidegate.connections import Endpoint
-from tidegate.errors import UndefinedConnectionError
+from tidegate.errors import TidegateError, UndefinedConnectionError
 from tidegate.model import Watermark
+from tidegate.pipeline.models import Stream
 from tidegate.sources import Sight
 from tidegate.store.ledger import StreamState
-from tidegate.watching import AHEAD, BACK_OFF, EVERY, LONGEST, Level, Watch
+from tidegate.watching import AHEAD, BACK_OFF, EVERY, LONGEST, SHARE, Level, Watch
 
 # The level logic, in a world of its own ----------------------------------------------------------
 
@@ -209,6 +212,28 @@ def test_whatever_goes_wrong_a_watch_goes_on_and_keeps_secrets(
     assert "unexpected RuntimeError" in caplog.text
     assert "connection 'shop' is not defined" in caplog.text
     assert "hush" not in caplog.text
+
+
+class Sleepy:
+    """A source that takes *seconds* to answer."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = list(seconds)
+
+    def look(self, streams: Mapping[str, Stream]) -> Mapping[str, Sight | TidegateError]:
+        time.sleep(self.seconds.pop(0))
+        return {}
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_source_that_is_always_slow_is_asked_less_often(shop: Shop) -> None:
+    streams, watch = {"shop.orders": shop.job().stream}, Watch("shop", "table", shop.resolve)
+    watch._lookout = Sleepy(0.5, 0.5, 0, 0.3, 0.3, 0.3)
+    pauses = [watch.look(streams).pause for _ in range(6)]
+    assert max(pauses[:5]) <= EVERY
+    assert pauses[5] >= 0.3 / SHARE
 
 
 def test_nothing_to_watch_asks_nobody() -> None:

@@ -36,14 +36,15 @@ verification.
 
 **Failures.** No error ends a watch. It forgets its connection, looks the credentials up anew and
 tries again after 2, 4, 8 … seconds, at last every minute; the log has one line when that begins,
-one when the reason changes, one when it is over, all without secrets. A look may take a twentieth
-of the time, so that a slow source is asked less often.
+one when the reason changes, one when it is over, all without secrets. Looks may take a twentieth of
+the time: a source that is slow again and again is asked less often, once a minute at least.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ FIRST, LONGEST = 3.0, 600.0
 """Seconds before a stream that is still behind is announced again, and what they grow to."""
 AHEAD = 2
 """Announcements without a commit: for the run that is under way, and for the next."""
-BACK_OFF, BACK_OFF_LONGEST = 2.0, 60.0
+BACK_OFF, LONGEST_BACK_OFF = 2.0, 60.0
 """Seconds before the next look after a failed one, and what they grow to."""
 
 
@@ -143,6 +144,7 @@ class Watch:
         self._levels: dict[str, Level] = {}
         self._said: dict[str, str] = {}
         self._back_off = 0.0
+        self._took: deque[float] = deque(maxlen=3)
 
     def look(self, streams: Mapping[str, Stream]) -> Round:
         """Look at *streams* once; raises nothing."""
@@ -151,13 +153,12 @@ class Watch:
             news = self._look(streams) if streams else {}
         except Exception as error:  # noqa: BLE001 - whatever it is, a watch goes on
             self.close()
-            self._back_off = min(2 * self._back_off or BACK_OFF, BACK_OFF_LONGEST)
+            self._back_off = min(2 * self._back_off or BACK_OFF, LONGEST_BACK_OFF)
             self._complain(self._connection, error)
             return Round(pause=self._back_off)
         self._back_off = 0.0
         self._settle(self._connection)
-        took = time.monotonic() - began
-        return Round(news, max(EVERY - took, took / SHARE - took))
+        return Round(news, max(EVERY - (time.monotonic() - began), self._rest()))
 
     def close(self) -> None:
         """Give both connections back; the next look opens them anew."""
@@ -171,7 +172,9 @@ class Watch:
     def _look(self, streams: Mapping[str, Stream]) -> dict[str, Json]:
         if self._lookout is None:
             self._lookout = self._open()
+        began = time.monotonic()
         seen = self._lookout.look(streams)
+        self._took.append(time.monotonic() - began)
         self._levels = {name: self._levels.get(name) or Level() for name in streams}
         for name, found in seen.items():
             if isinstance(found, TidegateError):
@@ -195,6 +198,12 @@ class Watch:
             for name, level in levels.items()
             if level.announce(states.get(name), now)
         }
+
+    def _rest(self) -> float:
+        """Seconds that the source may rest; a single slow look, like the first, has no weight."""
+        if len(self._took) < 3:
+            return 0.0
+        return min(min(self._took) / SHARE, LONGEST_BACK_OFF)
 
     def _open(self) -> Any:
         endpoint, kind = self._resolve(self._connection), kinds.kinds().get(self._reads)
