@@ -129,11 +129,13 @@ def changes(
     used: list[int] = []
     writer = threading.Thread(target=write, args=(source, rate, seconds, committed, used))
     measured = Measured(airflow, source)
+    low = 1  # the row that was there before
     with postgres(store) as connection, measured:
         writer.start()
         end = time.monotonic() + seconds + 60
         while (writer.is_alive() or committed.keys() - seen) and time.monotonic() < end:
-            low = max(seen, default=0) - 2000
+            while low + 1 in seen:
+                low += 1
             found = connection.execute("SELECT id FROM shop__t0 WHERE id > %s", [low]).fetchall()
             now = time.monotonic()
             for (number,) in found:
