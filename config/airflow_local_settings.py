@@ -30,6 +30,7 @@ _HEAVY = (
     "tidegate.describe",
     "tidegate.clean.casting",
     "tidegate.clean.expression",
+    "tidegate.on_airflow",
     "tidegate.pipeline.reader",
     "tidegate.sources.sql.reading",
     "tidegate.store.store",
@@ -52,6 +53,7 @@ def _warm() -> None:
         except ImportError:
             continue
     try:
+        importlib.import_module("tidegate.pipeline.kinds").kinds()
         validate = importlib.import_module("tidegate.validate")
         validate.warm()
     except (ImportError, AttributeError):

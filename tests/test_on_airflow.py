@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from tidegate.pipeline.kinds import kinds
+from tidegate.sources.sql.options import SqlStream
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = """\
 connection: some_db
@@ -28,6 +31,14 @@ streams:
     primary_key: [a, b]
     cursor: changed
     schedule: "15 2 * * *"
+  fresh:
+    table: fresh
+    primary_key: id
+    cursor: updated_at
+    watch: true
+    types: {updated_at: timestamp}
+    deleted: {column: gone}
+    expect: [{expect_column_values_to_not_be_null: {column: id}}]
   wrong:
     table: wrong
     primary_key: id
@@ -45,6 +56,12 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         "tags": sorted(dag.tags), "doc": dag.doc_md, "tasks": sorted(dag.task_dict),
         "catchup": dag.catchup, "runs": dag.max_active_runs, "params": sorted(dag.params),
         "timetable": type(dag.timetable).__name__,
+        "clock": type(getattr(dag.timetable, "timetable", dag.timetable)).__name__,
+        "watchers": [
+            watcher.trigger.serialize()
+            for asset in getattr(getattr(dag.timetable, "asset_condition", 0), "objects", ())
+            for watcher in asset.watchers
+        ],
         "end": str(dag.end_date), "owner": dag.owner,
         "pools": sorted({t.pool for t in dag.tasks}),
         "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
@@ -103,6 +120,37 @@ def test_each_stream_is_a_sync_and_a_backfill_dag(read: dict[str, Any]) -> None:
     assert "none when more than 5% are gone at once" in sync["doc"]
 
 
+def test_a_watched_stream_also_runs_by_its_clock(read: dict[str, Any]) -> None:
+    dags = read["dags"]
+    fresh, orders, nightly = (dags[f"shop.{name}"] for name in ("fresh", "orders", "nightly"))
+    assert (fresh["timetable"], fresh["clock"]) == ("AssetOrTimeSchedule", "DeltaTriggerTimetable")
+    assert orders["timetable"] == orders["clock"] == "DeltaTriggerTimetable"
+    assert nightly["timetable"] == nightly["clock"] == "CronTriggerTimetable"
+    assert dags["shop.fresh.backfill"]["timetable"] == "CronDataIntervalTimetable"
+    assert fresh["params"] == orders["params"]
+    assert "`30s`, and at once when a look at the source" in fresh["doc"]
+    assert "| `30s` |" in orders["doc"]
+    assert [dag for dag in dags if dags[dag]["watchers"]] == ["shop.fresh"]
+
+
+def test_a_trigger_is_known_by_where_it_looks_and_by_nothing_else(read: dict[str, Any]) -> None:
+    ((path, said),) = read["dags"]["shop.fresh"]["watchers"]
+    assert path == "tidegate.on_airflow.watchers.SourceTrigger"
+    assert (said["connection"], said["reads"], said["stream"]) == (
+        "some_db", "table", "shop.fresh",
+    )  # fmt: skip
+    assert {type(value) for value in said.values()} == {str}
+    assert set(json.loads(said["says"])) == {
+        "table", "primary_key", "cursor", "watch", "types", "deleted", "schedule",
+    }  # fmt: skip
+    again = kinds()["table"].stream.model_validate_json(said["says"])
+    assert isinstance(again, SqlStream)
+    assert (again.table, again.cursor, dict(again.types)) == (
+        "fresh", "updated_at", {"updated_at": "timestamp"},
+    )  # fmt: skip
+    assert again.watched
+
+
 def test_each_source_has_a_dag_that_verifies_its_streams(read: dict[str, Any]) -> None:
     proof = read["dags"]["shop.verify"]
     assert proof["tasks"] == ["streams_wanted", "verify"]
@@ -147,6 +195,69 @@ def test_what_is_broken_shows_its_message_and_hides_nothing(read: dict[str, Any]
     assert "Did you mean 'cursor'?" in stream["doc"]
     assert "torn.yaml" in file["doc"]
     assert "shop.wrong.backfill" not in read["dags"]
+
+
+TRIGGER = """
+import asyncio
+from tidegate.on_airflow.watchers import SourceTrigger
+async def told():
+    for news in ({"shop.a": "1"}, {"shop.b": "2", "shop.a": "3"}, {"shop.c": "4"}):
+        yield news
+async def heard(stream, says):
+    trigger = SourceTrigger("db", "table", stream, says)
+    return [event.payload async for event in trigger.filter_shared_stream(told())]
+good = '{"table": "t", "primary_key": "id", "cursor": "c"}'
+a, b = (SourceTrigger("db", "table", f"shop.{name}", good) for name in "ab")
+assert a.shared_stream_key() == b.shared_stream_key()
+assert a.shared_stream_key() != SourceTrigger("db2", "table", "shop.a", good).shared_stream_key()
+print(asyncio.run(heard("shop.a", good)))
+print(asyncio.run(heard("shop.b", '{"tabel": "t"}')))
+"""
+
+
+def test_a_trigger_hears_its_own_stream_and_never_fails(tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(REPOSITORY / "include"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TRIGGER],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    heard = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert heard == [
+        "[{'stream': 'shop.a', 'newest': '1'}, {'stream': 'shop.a', 'newest': '3'}]",
+        "[{'stream': 'shop.b', 'newest': '2'}]",
+    ]
+    assert "shop.b is not watched: restart the triggerer" in done.stdout + done.stderr
+
+
+ONE = """
+import sys
+from pathlib import Path
+from tidegate.on_airflow import build_dags
+every = build_dags(Path(sys.argv[1]))
+assert len(every) > 10
+for name in every:
+    (made,) = [dag for dag in build_dags(Path(sys.argv[1]), name) if not dag.startswith("tidegate.")
+               or dag == name]
+    assert made == name, (made, name)
+"""
+
+
+def test_a_task_makes_no_dag_but_its_own(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "torn.yaml").write_text("connection: [unclosed", encoding="utf-8")
+    environment = {
+        **os.environ, "AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(REPOSITORY / "include"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ONE, str(tmp_path)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_each_source_has_a_doctor_that_comes_once_without_being_asked(read: dict[str, Any]) -> None:

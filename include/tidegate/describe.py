@@ -20,7 +20,7 @@ def stream(source: Source, name: str, spec: Stream) -> str:
         f"| source | `{spec.what}` through connection `{source.connection}` |",
         f"| primary key | {_names(spec.primary_key)} |",
         f"| cursor | `{spec.cursor_column}`, {_lookback(spec)} |" if spec.cursor_column else "",
-        f"| schedule | `{spec.schedule}` |",
+        f"| schedule | `{spec.schedule}`{_watched(spec)} |",
         f"| deletes | {_deletes(spec)} |",
         f"| held rows | stop above {spec.stop_above} |" if spec.stop_above is not None else "",
         "",
@@ -109,6 +109,10 @@ def report(result: Report) -> dict[str, Any]:
     values["watermark"] = result.watermark.cursor if result.watermark else None
     values["details"] = dict(result.details)
     return values
+
+
+def _watched(spec: Stream) -> str:
+    return ", and at once when a look at the source shows something new" if spec.watched else ""
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -49,6 +49,31 @@ def test_a_file_becomes_a_source_and_its_streams(tmp_path: Path) -> None:
     json.dumps(lines.model_dump(mode="json"))
 
 
+@pytest.mark.parametrize(
+    ("defaults", "stream", "watched"),
+    [
+        ("", "", True),
+        ("schedule: 30s", "", False),
+        ("", "schedule: 30s", False),
+        ("schedule: 30s", "watch: true", True),
+        ("schedule: 30s, watch: true", "", True),
+        ("watch: true", "watch: false", False),
+        ("watch: false", "", False),
+        ("watch: true", "unindexed: allow", False),
+    ],
+)
+def test_a_stream_is_watched_unless_its_schedule_says_when_to_read(
+    tmp_path: Path, defaults: str, stream: str, watched: bool
+) -> None:
+    found = written(
+        tmp_path,
+        f"connection: shop_db\ndefaults: {{{defaults}}}\n"
+        f"streams:\n  orders: {{table: orders, primary_key: id, cursor: at, {stream}}}\n",
+    )
+    assert found.broken == {}
+    assert found.streams["orders"].watched is watched
+
+
 def test_defaults_hold_for_every_stream_and_a_stream_replaces_them(tmp_path: Path) -> None:
     streams = written(tmp_path, SHOP).streams
     customers, lines = streams["customers"], streams["order_lines"]

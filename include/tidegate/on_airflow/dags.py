@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, task
+from airflow.sdk import (
+    DAG,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    CronTriggerTimetable,
+    DeltaTriggerTimetable,
+    Param,
+    task,
+)
 
 from tidegate import describe, settings
 from tidegate.errors import ConfigError
 from tidegate.fields import duration
 from tidegate.job import Job
 from tidegate.model import Mode
-from tidegate.on_airflow import doctor, proof, steps, upkeep
+from tidegate.on_airflow import doctor, proof, steps, upkeep, watchers
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.models import Source, Stream
@@ -24,26 +34,34 @@ _MOMENT: Any = {"type": ["null", "string"], "format": "date-time", "section": "W
 INTERVALS = {"hour": "0 * * * *", "day": "0 0 * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
 
 
-def build_dags(folder: Path | None = None) -> dict[str, DAG]:
-    """Every DAG that the pipeline files in *folder* declare, by DAG id."""
-    dags: list[DAG] = upkeep.build()
+def build_dags(folder: Path | None = None, only: str | None = None) -> dict[str, DAG]:
+    """Every DAG that the pipeline files in *folder* declare, by DAG id; or this one *only*.
+
+    A task's process needs no DAG but its own, and would make all the others each time.
+    """
+    dags = upkeep.build() if only is None or only.startswith("tidegate.") else []
     for file in read_all(folder or settings.pipelines()):
-        dags += _of_file(file)
+        dags += [make() for name, make in _of_file(file) if only in {None, name}]
     return {dag.dag_id: dag for dag in dags}
 
 
-def _of_file(file: PipelineFile) -> list[DAG]:
-    dags = [_broken(name, file, error) for name, error in file.broken.items()]
+def _of_file(file: PipelineFile) -> Iterator[tuple[str, Callable[[], DAG]]]:
+    """The ids of a file's DAGs, and what makes them."""
+    for name, error in file.broken.items():
+        full_name = name if file.source is None else f"{file.name}.{name}"
+        full_name = re.sub(r"[^\w.-]", "_", full_name)
+        yield full_name, partial(_broken, full_name, error)
     if file.source is None:
-        return dags
+        return
     for name, stream in file.streams.items():
         job = Job(file.source, name, stream, connection)
-        dags += [_sync(job), *([_backfill(job)] if stream.has_windows else [])]
+        yield job.full_name, partial(_sync, job)
+        if stream.has_windows:
+            yield f"{job.full_name}.backfill", partial(_backfill, job)
     if file.streams:
-        dags.append(doctor.dag(file.source, file.streams))
+        yield f"{file.name}.doctor", partial(doctor.dag, file.source, file.streams)
     if any(stream.verifies for stream in file.streams.values()):
-        dags.append(proof.dag(file.source, file.streams))
-    return dags
+        yield f"{file.name}.verify", partial(proof.dag, file.source, file.streams)
 
 
 def _modes(stream: Stream) -> list[str]:
@@ -54,10 +72,9 @@ def _modes(stream: Stream) -> list[str]:
 
 def _sync(job: Job) -> DAG:
     stream = job.stream
-    schedule: Any = stream.schedule if " " in stream.schedule.strip() else duration(stream.schedule)
     with DAG(
         job.full_name,
-        schedule=schedule,
+        schedule=_schedule(job),
         params={
             "mode": Param(
                 "increment", type="string", enum=_modes(stream), title="What to read",
@@ -82,6 +99,19 @@ def _sync(job: Job) -> DAG:
     ) as dag:  # fmt: skip
         steps.declare(job)
     return dag
+
+
+def _schedule(job: Job) -> Any:
+    """The clock's; of a watched stream, also the watcher's."""
+    text = job.stream.schedule
+    clock = (
+        CronTriggerTimetable(text, timezone="UTC")
+        if " " in text.strip()
+        else DeltaTriggerTimetable(duration(text))
+    )
+    if not job.stream.watched:
+        return clock
+    return AssetOrTimeSchedule(assets=[watchers.asset(job)], timetable=clock)
 
 
 def _backfill(job: Job) -> DAG:
@@ -118,10 +148,8 @@ def _common(source: Source, stream: Stream, kind: str) -> dict[str, Any]:
     }
 
 
-def _broken(name: str, file: PipelineFile, error: ConfigError) -> DAG:
+def _broken(full_name: str, error: ConfigError) -> DAG:
     """A stream that cannot run, shown where people look for it."""
-    full_name = name if file.source is None else f"{file.name}.{name}"
-    full_name = re.sub(r"[^\w.-]", "_", full_name)
     with DAG(
         full_name,
         schedule=None,

@@ -37,7 +37,8 @@ def text(kind: Kind, connection: str | None, proposals: Iterable[Proposal] = ())
         "# What the streams share; each of them may say otherwise for itself.",
         "defaults:",
         *_indented(_line("schedule", "1m", _remark(Settings.model_fields["schedule"]))),
-        *_indented(_optional(kind.settings, skip={"schedule"})),
+        *_indented(_watching(kind)),
+        *_indented(_optional(kind.settings, skip={"schedule", "watch"})),
         "",
         "streams:",
     ]  # fmt: skip
@@ -49,6 +50,12 @@ def text(kind: Kind, connection: str | None, proposals: Iterable[Proposal] = ())
             own = {*one.says, *kind.settings.model_fields}
             lines += _indented(_optional(kind.stream, skip=own), 4)
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _watching(kind: Kind) -> Iterator[str]:
+    """Fresh at once, where that is cheap; the schedule is the safety net then."""
+    if kind.watch is not None:
+        yield from _line("watch", True, _remark(Settings.model_fields["watch"]))
 
 
 def _needed(stream: type[Stream]) -> dict[str, Any]:

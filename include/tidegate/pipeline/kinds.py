@@ -52,6 +52,8 @@ class Kind:
                  driver
     discover     ``(endpoint)`` → a :class:`Proposal` for each table, topic or file it finds; None:
                  nothing there can be listed
+    watch        ``(endpoint)`` → a :class:`tidegate.sources.Lookout`; None: to know what is new,
+                 one must read it. ``Stream.unwatchable`` has the last word on a single stream
     """
 
     name: str
@@ -60,6 +62,7 @@ class Kind:
     connections: tuple[str, ...]
     open: Callable[..., Any]
     discover: Callable[..., Iterable[Proposal]] | None = None
+    watch: Callable[..., Any] | None = None
 
     @property
     def reads(self) -> str:

@@ -147,6 +147,11 @@ class Settings(Strict):
     """What ``defaults:`` and a stream may both set."""
 
     schedule: Schedule = Field("1m", description="interval (30s, 5m, 2h) or cron expression")
+    watch: bool | None = Field(
+        None,
+        description="read what is new at once, beside the schedule; default: where a look is cheap "
+        "and no schedule is written",
+    )
     drift: Drift = Field(Drift(), description="what to do when the columns change")
     deletes: Deletes = Field(Deletes(), description="how rows that are gone are found")
     verify: Verify = Field(Verify(), description="how the stream is compared with its source")
@@ -221,6 +226,17 @@ class Stream(Settings):
     def verifies(self) -> bool:
         """Whether the source's verify DAG looks at it."""
         return self.compares and self.verify.enabled
+
+    @property
+    def unwatchable(self) -> str | None:
+        """Why nobody can look at it cheaply, in words; None: one can. See ``Kind.watch``."""
+        return "what is new there is known only by reading it"
+
+    @property
+    def watched(self) -> bool:
+        """Whether a watcher starts its runs, beside the schedule."""
+        wanted = "schedule" not in self.model_fields_set if self.watch is None else self.watch
+        return wanted and self.unwatchable is None
 
     @property
     def cursor_column(self) -> str | None:

@@ -223,6 +223,9 @@ class _File:
             mistakes += _two_kinds(value, where)
         stream, wrong = validated(model, data, where, _IN_STREAM)
         mistakes += wrong
+        if stream and stream.unwatchable and isinstance(value, dict) and value.get("watch"):
+            text = f"{stream.what} cannot be watched: {stream.unwatchable}. Delete 'watch:'; it is"
+            mistakes.append(Mistake((*where, "watch"), f"{text} read on its schedule."))
         if stream is not None and self.vocabulary is not None:
             mistakes += [
                 Mistake((*where, "load", *one.where), one.message)

@@ -8,13 +8,13 @@ Each of the others is a kind (:mod:`tidegate.pipeline.kinds`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, TidegateError
 from tidegate.model import Arrival, Json, Watermark, Window, repaired, utc_text
 from tidegate.pipeline import kinds
 from tidegate.types import Column
@@ -156,6 +156,36 @@ class Finding:
     def message(self) -> str:
         """All of it in one text."""
         return f"{self.what} {self.todo}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one look showed of a stream that is watched.
+
+    mark   changes when there is something new: plain JSON; None: there is nothing at all
+    until  a watermark that has come this far says that all which was seen is loaded; None: nobody
+           can tell
+    """
+
+    mark: Json
+    until: Watermark | None = None
+
+
+class Lookout(Protocol):
+    """Looks at watched streams of one connection; whoever has it calls it from one thread a time.
+
+    A kind of source that can be looked at cheaply names what opens one as ``Kind.watch``.
+    """
+
+    def look(self, streams: Mapping[str, Stream]) -> Mapping[str, Sight | TidegateError]:
+        """What is there now of *streams*, or why this stream alone could not be looked at.
+
+        One short question to the server, however many streams. Raises TidegateError when none
+        could be looked at: the server is away, or said no.
+        """
+
+    def close(self) -> None:
+        """Give the connection back; raises nothing."""
 
 
 class Rows(Protocol):

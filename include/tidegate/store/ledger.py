@@ -8,6 +8,7 @@ orders the commits, so the sequence has neither gaps nor surprises.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -70,6 +71,17 @@ def state(connection: Connection, stream: str) -> StreamState:
     return StreamState(
         watermark_of(row.watermark), row.generation, row.observed_at, _value(row.memory)
     )
+
+
+def states(connection: Connection, streams: Iterable[str]) -> dict[str, StreamState]:
+    """The state of each of *streams* that was ever pulled, without its memory."""
+    table = stream_table
+    columns = (table.c.name, table.c.watermark, table.c.generation, table.c.observed_at)
+    query = sa.select(*columns).where(table.c.name.in_(sorted(streams)))
+    return {
+        row.name: StreamState(watermark_of(row.watermark), row.generation, row.observed_at)
+        for row in connection.execute(query)
+    }
 
 
 def issue_read(connection: Connection, stream: str) -> int:

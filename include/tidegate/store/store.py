@@ -77,6 +77,11 @@ class Store(Library, Questions, Verifying):
         with self._reading() as connection:
             return ledger.state(connection, stream)
 
+    def states(self, streams: Iterable[str]) -> dict[str, StreamState]:
+        """The same of several; those never pulled are left out."""
+        with self._reading() as connection:
+            return ledger.states(connection, streams)
+
     def agreement(self, stream: str) -> Agreement | None:
         """The columns agreed on; see :mod:`tidegate.store.agreements`."""
         with self._reading() as connection:

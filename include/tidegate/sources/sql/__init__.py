@@ -24,6 +24,7 @@ From the source inwards::
     loaders    PostgreSQL's values that Python has no words for
     options    what a stream may say
     discovery  what streams there could be
+    watching   the newest of every table, by one statement
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tidegate.sources.sql.options import SqlSettings, SqlStream
 
 if TYPE_CHECKING:
     from tidegate.connections import Endpoint
-    from tidegate.sources import Source
+    from tidegate.sources import Lookout, Source
 
 
 def _open(endpoint: Endpoint, stream: SqlStream, name: str) -> Source:
@@ -52,4 +53,12 @@ def _discover(endpoint: Endpoint) -> Iterator[Proposal]:
     return proposals(endpoint)
 
 
-KIND = Kind("sql", SqlStream, SqlSettings, ("mysql", "postgres", "sqlite"), _open, _discover)
+def _watch(endpoint: Endpoint) -> Lookout:
+    from tidegate.sources.sql.watching import SqlLookout
+
+    return SqlLookout(endpoint)
+
+
+KIND = Kind(
+    "sql", SqlStream, SqlSettings, ("mysql", "postgres", "sqlite"), _open, _discover, _watch
+)

@@ -108,6 +108,15 @@ class SqlStream(SqlSettings, Stream):
         return self.snapshot
 
     @property
+    def unwatchable(self) -> str | None:
+        """Its cursor's largest value is looked up in an index, so there have to be both."""
+        if self.cursor is None:
+            return "nothing orders its changes, so each run reads the whole table"
+        if self.unindexed == "allow":
+            return "with unindexed: allow, every look may have to read the whole table"
+        return None
+
+    @property
     def has_windows(self) -> bool:
         """Where there is a column to cut them by."""
         return self.cursor is not None or self.backfill.by is not None

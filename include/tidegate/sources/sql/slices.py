@@ -56,6 +56,20 @@ class Slices:
             where.append(column.is_not(None))
         return [*self._family(where, self._keys(cursor), self._unique), *self.unreached()]
 
+    def newest(self, clock: datetime) -> sa.Select[Any]:
+        """The largest cursor that is not later than *clock*: one lookup in its index.
+
+        How the column spells its times is not asked for, so "later" may be some hours late.
+        """
+        plan, cursor = self._plan, self._stream.by
+        native = plan.native(cursor)
+        where = list(self._dialect.dated(native, plan.type(cursor)))
+        if self.temporal:
+            edge = self._dialect.bound(self._late(clock), native, plan.zone(cursor), end=True)
+            where.append(self._dialect.until(native, edge))
+        largest = sa.func.max(plan.named(cursor), type_=sa.types.NullType())
+        return sa.select(largest).select_from(plan.source).where(*where)
+
     def unreached(self) -> list[Slice]:
         """The rows whose cursor is no date, or NULL."""
         plan, cursor = self._plan, self._stream.by
@@ -119,13 +133,15 @@ class Slices:
 
     def _edge(self, clock: datetime) -> Any:
         """Where the future begins, as the cursor column holds it; rather too late."""
-        cursor = self._stream.by
-        kind = self._plan.type(cursor).name
-        edge: Bound = clock + AHEAD
-        if kind != "timestamp":
-            local = latest_local(clock + AHEAD, self._plan.zone(cursor))
-            edge = local.date() + timedelta(days=1) if kind == "date" else local
-        return self._bound(cursor, edge, end=True)
+        return self._bound(self._stream.by, self._late(clock), end=True)
+
+    def _late(self, clock: datetime) -> Bound:
+        """The same as the cursor's type has it."""
+        kind = self._plan.type(self._stream.by).name
+        if kind == "timestamp":
+            return clock + AHEAD
+        local = latest_local(clock + AHEAD, self._plan.zone(self._stream.by))
+        return local.date() + timedelta(days=1) if kind == "date" else local
 
     def _family(self, where: list[Clause], keys: tuple[Key, ...], unique: bool) -> list[Slice]:
         """The slice, and one for each column of the primary key that may be NULL."""

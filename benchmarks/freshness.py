@@ -1,0 +1,238 @@
+"""How fresh is the store? From a row's commit at MariaDB to its being readable, through Airflow.
+
+A real Airflow (scheduler with LocalExecutor, triggerer, DAG processor, API server; PostgreSQL for
+its own data) reads one MariaDB into a PostgreSQL store. The schedule is an hour: what comes sooner
+came by the watcher.
+
+    python benchmarks/freshness.py --rate 1 --seconds 60      changes a second, for how long
+    python benchmarks/freshness.py --rate 200
+    python benchmarks/freshness.py --idle 50                50 watched tables where nothing happens
+
+Printed: p50, p95 and the largest age in seconds (each change by itself, from the return of its
+COMMIT to the first look at the store that sees it, looks every 50 ms); *cores*, the processor time
+of all Airflow's processes, tasks included, by the wall's; *queries*, statements a second at the
+source without the writer's own. The load average is printed with it: say it with the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / "include"), str(REPOSITORY / "tests")]
+
+import psycopg  # noqa: E402
+import pymysql  # noqa: E402
+
+import services  # noqa: E402
+from airflows import Airflow, metadata  # noqa: E402
+from tidegate.connections import Endpoint  # noqa: E402
+
+CLOCK = os.sysconf("SC_CLK_TCK")
+TABLE = (
+    "CREATE TABLE {name} (id INTEGER AUTO_INCREMENT PRIMARY KEY, total INTEGER, changed "
+    "TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), "
+    "KEY (changed))"
+)
+
+
+def mariadb(endpoint: Endpoint) -> Any:
+    return closing(
+        pymysql.connect(
+            host=endpoint.host, port=endpoint.port or 3306, user=endpoint.user,
+            password=(endpoint.password or "").encode(), database=endpoint.database,
+            autocommit=True,
+        )
+    )  # fmt: skip
+
+
+def postgres(endpoint: Endpoint) -> Any:
+    return closing(
+        psycopg.connect(
+            host=endpoint.host, port=endpoint.port, user=endpoint.user,
+            password=endpoint.password, dbname=endpoint.database, autocommit=True,
+        )
+    )  # fmt: skip
+
+
+def questions(cursor: Any, scope: str) -> int:
+    cursor.execute(f"SHOW {scope} STATUS LIKE 'Questions'")
+    return int(cursor.fetchone()[1])
+
+
+def processor(root: int) -> float:
+    """Seconds of processor time of *root* and all below it, the dead that were buried included."""
+    below: dict[int, list[tuple[int, float]]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parts = entry.read_text(errors="replace").rpartition(") ")[2].split()
+        except OSError:
+            continue
+        spent = sum(map(int, parts[11:15])) / CLOCK
+        below.setdefault(int(parts[1]), []).append((int(entry.parent.name), spent))
+    total, queue = 0.0, [root]
+    while queue:
+        for pid, spent in below.get(queue.pop(), ()):
+            total += spent
+            queue.append(pid)
+    return total
+
+
+class Measured:
+    """What Airflow and the source spend while the block runs."""
+
+    def __init__(self, airflow: Airflow, source: Endpoint) -> None:
+        self.root, self.source, self.own = airflow._process.pid, source, 0
+
+    def __enter__(self) -> Self:
+        self.began, self.spent, self.asked = time.monotonic(), processor(self.root), self._asked()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.monotonic() - self.began
+        self.cores = (processor(self.root) - self.spent) / seconds
+        self.queries = (self._asked() - self.asked - self.own) / seconds
+
+    def _asked(self) -> int:
+        with mariadb(self.source) as connection, connection.cursor() as cursor:
+            return questions(cursor, "GLOBAL")
+
+
+def write(
+    source: Endpoint, rate: float, seconds: float, at: dict[int, float], used: list[int]
+) -> None:
+    """A row each 1/rate seconds, its own transaction; notes when its COMMIT returned."""
+    with mariadb(source) as connection, connection.cursor() as cursor:
+        began = time.monotonic()
+        for number in range(round(rate * seconds)):
+            time.sleep(max(0.0, began + number / rate - time.monotonic()))
+            cursor.execute("INSERT INTO t0 (total) VALUES (7)")
+            at[cursor.lastrowid] = time.monotonic()
+        used.append(questions(cursor, "SESSION"))
+
+
+def changes(
+    airflow: Airflow, source: Endpoint, store: Endpoint, rate: float, seconds: float
+) -> None:
+    committed: dict[int, float] = {}
+    seen: dict[int, float] = {}
+    used: list[int] = []
+    writer = threading.Thread(target=write, args=(source, rate, seconds, committed, used))
+    measured = Measured(airflow, source)
+    low = 1  # the row that was there before
+    with postgres(store) as connection, measured:
+        writer.start()
+        end = time.monotonic() + seconds + 60
+        while (writer.is_alive() or committed.keys() - seen) and time.monotonic() < end:
+            while low + 1 in seen:
+                low += 1
+            found = connection.execute("SELECT id FROM shop__t0 WHERE id > %s", [low]).fetchall()
+            now = time.monotonic()
+            for (number,) in found:
+                seen.setdefault(number, now)
+            time.sleep(0.05)
+        writer.join()
+        measured.own = used[0]
+    ages = sorted(seen[number] - at for number, at in committed.items() if number in seen)
+    runs = airflow.call("GET", "/api/v2/dags/shop.t0/dagRuns", limit=1)["total_entries"]
+    print(
+        f"{rate:g} changes/s for {seconds:g} s: p50 {statistics.median(ages):.2f} s, "
+        f"p95 {ages[int(len(ages) * 0.95)]:.2f} s, largest {ages[-1]:.2f} s, "
+        f"missing {len(committed) - len(ages)}; {measured.cores:.2f} cores, "
+        f"{measured.queries:.1f} queries/s, {runs} runs in all"
+    )
+
+
+def idle(airflow: Airflow, source: Endpoint, seconds: float, streams: int) -> None:
+    with Measured(airflow, source) as measured:
+        time.sleep(seconds)
+    print(
+        f"{streams} idle streams for {seconds:g} s: {measured.cores:.3f} cores, "
+        f"{measured.queries:.2f} queries/s"
+    )
+
+
+def settled(airflow: Airflow, store: Endpoint, streams: int) -> None:
+    """Until every stream has been loaded, and nothing is announced any more."""
+
+    def behind() -> int:
+        with postgres(store) as connection:
+            rows = connection.execute("SELECT watermark FROM tidegate_stream").fetchall()
+        return streams - sum(1 for (mark,) in rows if mark)
+
+    airflow.wait("the first runs", lambda: not behind(), 900)
+    quiet = time.monotonic()
+    while time.monotonic() < quiet + 20:
+        time.sleep(1)
+        if airflow.running():
+            quiet = time.monotonic()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=1)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--idle", type=int, default=0)
+    options = parser.parse_args()
+    streams = options.idle or 1
+    with tempfile.TemporaryDirectory() as folder:
+        server, target = services.start("mariadb"), services.start("postgres")
+        source, store = server.fresh(), target.fresh()
+        for number in range(streams):
+            name = f"t{number}"
+            server.execute(
+                source, TABLE.format(name=name), f"INSERT INTO {name} (total) VALUES (1)"
+            )
+        files = Path(folder, "files")
+        files.mkdir()
+        said = {
+            "connection": "shop_db",
+            "verify": "never",
+            "defaults": {"schedule": "1h", "watch": True},
+            "streams": {
+                f"t{n}": {"table": f"t{n}", "primary_key": "id", "cursor": "changed"}
+                for n in range(streams)
+            },
+        }
+        Path(files, "shop.yaml").write_text(json.dumps(said), encoding="utf-8")
+        airflow = Airflow(
+            Path(folder), files,
+            {
+                "AIRFLOW_CONN_SHOP_DB": server.uri(source),
+                "AIRFLOW_CONN_TIDEGATE_STORE": target.uri(store),
+                "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
+                **metadata(target),
+            },
+        )  # fmt: skip
+        try:
+            airflow.wait("the store", lambda: _exists(store), 300)
+            settled(airflow, store, streams)
+            print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+            if options.idle:
+                idle(airflow, source, options.seconds, streams)
+            else:
+                changes(airflow, source, store, options.rate, options.seconds)
+            print(f"load average after: {os.getloadavg()[0]:.1f}")
+        finally:
+            airflow.close()
+
+
+def _exists(store: Endpoint) -> bool:
+    with postgres(store) as connection:
+        found = connection.execute("SELECT to_regclass('tidegate_stream')").fetchone()
+    return bool(found and found[0])
+
+
+if __name__ == "__main__":
+    main()
