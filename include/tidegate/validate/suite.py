@@ -12,7 +12,8 @@ from tidegate.model import Check, Reason
 from tidegate.pipeline.models import Expectation
 from tidegate.types import Column
 from tidegate.validate import engine, frames, messages
-from tidegate.validate.rule import ACROSS_ROWS, SCHEMA, bind
+from tidegate.validate.rule import ACROSS_ROWS, SCHEMA, Rule, bind
+from tidegate.validate.ticks import in_ticks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +65,7 @@ class Suite:
         self.columns = tuple(columns)
         self.rules = tuple(bind(stream_name, item, columns) for item in expectations)
         self._types = {column.name: column.type for column in columns}
-        self._compiled: dict[int, Any] = {}
+        self._ticks = tuple(in_ticks(rule, self._types) for rule in self.rules)
 
     def verify(self) -> None:
         """Raise ConfigError when an expectation's name, arguments or column types do not fit.
@@ -162,7 +163,12 @@ class Suite:
 
     def _judge(self, number: int, page: frames.Page, tally: _Tally) -> list[int]:
         """Index values of the rows of *page* that fail."""
-        _, result = self._evaluate(number, page.frame(self.rules[number]))
+        rule, ticks = self.rules[number], self._ticks[number]
+        frame = page.numbers(ticks) if ticks else None
+        if ticks is None or frame is None:
+            _, result = self._evaluate(number, page.frame(rule))
+        else:
+            _, result = self._evaluate(number, frame, ticks)
         found = [int(row) for row in result.get("unexpected_index_list") or ()]
         failed = int(result["unexpected_count"])
         if len(found) != failed:
@@ -206,14 +212,13 @@ class Suite:
             outcome.held.setdefault((page_number, row - first), []).append(reason)
 
     def _expectation(self, number: int) -> Any:
-        if number not in self._compiled:
-            self._compiled[number] = engine.compiled(self.stream_name, self.rules[number])
-        return self._compiled[number]
+        return engine.compiled(self.stream_name, self.rules[number])
 
     def _evaluate(
-        self, number: int, frame: Any, made_up: bool = False
+        self, number: int, frame: Any, ticks: Rule | None = None, made_up: bool = False
     ) -> tuple[bool, dict[str, Any]]:
-        expectation, rule = self._expectation(number), self.rules[number]
+        rule = self.rules[number]
+        expectation = engine.compiled(self.stream_name, ticks or rule)
         try:
             return engine.evaluate(expectation, frame)
         except engine.EvaluationError as error:
