@@ -124,7 +124,7 @@ def _map_kinds() -> tuple[Any, ...]:
 
 def evaluate(expectation: Any, frame: pd.DataFrame) -> tuple[bool, dict[str, Any]]:
     """``(success, result)``; rows are named by the frame's index. Raises EvaluationError."""
-    ask = _ask_planned if names_rows(expectation) else _ask
+    ask = _ask_planned if _plannable(type(expectation).__base__) else _ask
     try:
         with _quiet(), decimal.localcontext(prec=_DIGITS):
             result = ask(expectation, frame)
@@ -152,8 +152,8 @@ def _ask(expectation: Any, frame: pd.DataFrame) -> Any:
 def _ask_planned(expectation: Any, frame: pd.DataFrame) -> Any:
     """The same, with the graph of metrics that the first frame led to.
 
-    What a map expectation depends on is a matter of its arguments, never of the rows. The graph is
-    of one expectation: ids of metrics have Decimals as doubles, so two might be taken for one.
+    The graph is of one expectation alone: ids of metrics have Decimals as doubles, so that in a
+    common graph two might be taken for one.
     """
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.validator.validation_graph import ValidationGraph
@@ -177,7 +177,7 @@ def _how() -> dict[str, Any]:
 
 @functools.cache
 def _extended(kind: Any) -> Any:
-    """*kind* with exact bounds and, if it judges rows, with a memory of what it depends on."""
+    """*kind* with exact bounds and, if that never changes, a memory of what it depends on."""
     from great_expectations.compatibility.pydantic import PrivateAttr
 
     body: dict[str, Any] = {"__module__": __name__, "__doc__": kind.__doc__}
@@ -185,11 +185,20 @@ def _extended(kind: Any) -> Any:
     if bounds and kind.__fields__[bounds[0]].outer_type_ is not int:
         body |= dict.fromkeys(bounds)
         body["__annotations__"] = dict.fromkeys(bounds, Any)
-    if issubclass(kind, _map_kinds()):
+    if _plannable(kind):
         body["_edges"] = PrivateAttr(None)
         body["_needs"] = PrivateAttr(None)
         body["get_validation_dependencies"] = _remembered(kind)
     return type(kind)(f"Exact{kind.__name__}", (kind,), body)
+
+
+def _plannable(kind: Any) -> bool:
+    """Whether *kind* depends on what every map expectation does: on its arguments, not the rows."""
+    needs = kind.get_validation_dependencies
+    return any(
+        issubclass(kind, base) and needs is base.get_validation_dependencies
+        for base in _map_kinds()
+    )
 
 
 def _remembered(kind: Any) -> Any:

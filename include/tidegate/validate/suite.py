@@ -96,19 +96,33 @@ class Suite:
                 by_row.append(number)
             else:
                 whole.setdefault(rule.reads, []).append(number)
-        if by_row:
-            self._check_pages(by_row, tallies, read, outcome)
+        along = [columns for columns in whole if not columns]
+        along += [columns for columns in whole if columns][:1]
+        kept = self._check_pages(by_row, along, tallies, read, outcome)
         for columns, numbers in whole.items():
-            self._check_whole(columns, numbers, tallies, read, outcome)
+            tables = kept.pop(columns) if columns in kept else list(read([*columns, "_held"]))
+            self._check_whole(numbers, tables, tallies, outcome)
         for rule, tally in zip(self.rules, tallies, strict=True):
             outcome.checks.append(Check(rule.name, rule.given, tally.rows, tally.failed))
         return outcome
 
     def _check_pages(
-        self, numbers: list[int], tallies: list[_Tally], read: Read, outcome: Outcome
-    ) -> None:
-        needed = dict.fromkeys(name for number in numbers for name in self.rules[number].reads)
+        self,
+        numbers: list[int],
+        along: list[tuple[str, ...]],
+        tallies: list[_Tally],
+        read: Read,
+        outcome: Outcome,
+    ) -> dict[tuple[str, ...], list[pa.Table]]:
+        """Judge the rows page by page; for each of *along*, its columns of every page."""
+        kept: dict[tuple[str, ...], list[pa.Table]] = {columns: [] for columns in along}
+        if not numbers and not along:
+            return kept
+        rules = (self.rules[number].reads for number in numbers)
+        needed = dict.fromkeys(name for reads in (*rules, *along) for name in reads)
         for page_number, table in enumerate(read([*needed, "_held"])):
+            for columns, tables in kept.items():
+                tables.append(table.select([*columns, "_held"]))
             page = frames.Page(table, self._types)
             if len(page.rows):
                 for number in numbers:
@@ -116,24 +130,19 @@ class Suite:
                     self._hold(number, page, found, [(page_number, 0)], outcome)
         for number in numbers:
             self._check_share(number, tallies[number], outcome)
+        return kept
 
     def _check_whole(
-        self,
-        columns: tuple[str, ...],
-        numbers: list[int],
-        tallies: list[_Tally],
-        read: Read,
-        outcome: Outcome,
+        self, numbers: list[int], tables: list[pa.Table], tallies: list[_Tally], outcome: Outcome
     ) -> None:
         import pyarrow as pa
 
-        tables = list(read([*columns, "_held"]))
+        if not tables:
+            return
         starts, total = [], 0
         for number, table in enumerate(tables):
             starts.append((number, total))
             total += table.num_rows
-        if not tables:
-            return
         page = frames.Page(pa.concat_tables(tables), self._types)
         if not len(page.rows):
             return
