@@ -183,7 +183,9 @@ def _encoded(table: pa.Table) -> bytes:
     import pyarrow.parquet as parquet
 
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="lz4", use_dictionary=False)
+    parquet.write_table(
+        table, buffer, compression="lz4", use_dictionary=False, write_statistics=False
+    )
     return buffer.getvalue()
 
 

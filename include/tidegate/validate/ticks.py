@@ -27,7 +27,7 @@ _SETS = frozenset({"expect_column_values_to_be_in_set", "expect_column_values_to
 _DIGITS = 18
 """Whole numbers of so many digits always fit 64 bits."""
 _LARGEST = 2**63 - 1
-_EPOCH = datetime(1970, 1, 1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def in_ticks(rule: Rule, types: Mapping[str, ColumnType]) -> Rule | None:
@@ -61,9 +61,11 @@ def numbers(column: pa.ChunkedArray, type: ColumnType) -> np.ndarray[Any, Any] |
             column = column.cast(pa.int32())
     except pa.ArrowInvalid:
         return None
-    if type.name == "float64":
-        return None if pc.any(pc.is_nan(column)).as_py() else column.to_numpy()
-    return column.cast(pa.int64()).to_numpy()
+    if type.name == "float64" and pc.any(pc.is_nan(column)).as_py():
+        return None
+    whole = column if type.name == "float64" else column.cast(pa.int64())
+    numbers: np.ndarray[Any, Any] = whole.to_numpy()
+    return numbers
 
 
 def _tick(value: Any, type: ColumnType) -> int | float | None:
@@ -84,5 +86,5 @@ def _moment(value: date) -> int:
     """Days of a date, microseconds of a date with a time, since 1970 began."""
     if not isinstance(value, datetime):
         return (value - _EPOCH.date()).days
-    naive = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-    return (naive - _EPOCH) // timedelta(microseconds=1)
+    instant = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return (instant - _EPOCH) // timedelta(microseconds=1)
