@@ -217,3 +217,15 @@ def test_what_depends_on_the_column_types_is_asked_each_time() -> None:
         assert check(suite({"v": "int64"}, expected), page({"v": "int64"}, [[1]])).failures == []
         [failure] = check(suite({"v": "string"}, expected), page({"v": "string"}, [])).failures
         assert "is not met" in failure
+
+
+def test_arguments_that_are_equal_but_not_the_same_are_two_expectations() -> None:
+    types = {"v": "json", "w": "bool", "n": "int32"}
+    table = page(types, [["1", True, 1], ["2", False, 0]])
+    named = "expect_column_values_to_be_in_set"
+    for column, member in (("w", True), ("n", 1), ("v", "1")):
+        expected = (named, {"column": column, "value_set": [member]})
+        held = check(suite(types, expected), table).held
+        assert [reason.message for [reason] in held.values()] == [
+            f"{column} = {table[column][1].as_py()!r}: expected one of {member!r}"
+        ]
