@@ -86,13 +86,13 @@ def test_a_copied_page_is_the_page_and_counts_as_one(root: str) -> None:
     done = staged(PLAIN, first, page(None, held="[]"), page())
 
     writer = stage.Writer(stage.folder(REQUEST, "validate"))
-    for number in (2, 0, 1):
+    for number in (2, 1, 0):
         writer.copy(done, done.pages[number])
     copied = writer.close(PLAIN)
 
-    assert [each.digest for each in copied.pages] == [done.pages[i].digest for i in (2, 0, 1)]
+    assert [each.digest for each in copied.pages] == [done.pages[i].digest for i in (2, 1, 0)]
     assert [table.equals(read) for table, read in zip(
-        (page(), first, page(None, held="[]")), stage.pages(copied), strict=True
+        (page(), page(None, held="[]"), first), stage.pages(copied), strict=True
     )] == [True] * 3  # fmt: skip
     assert (copied.rows, copied.held, copied.first) == (3, 1, 7)
 
