@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
+import subprocess
+import sys
 from base64 import b64encode
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,6 +17,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+import tidegate
 from services import Server
 from tidegate import cli, faults, path
 from tidegate.cli.words import OVERTAKEN
@@ -118,6 +122,29 @@ def test_run_says_what_became_of_every_row(shell: Shell) -> None:
     assert (report["pulled"], report["unchanged"], report["quarantined"]) == (3, 2, 1)
     assert report["mode"] == "increment"
     assert report["stream"] == "shop.orders"
+
+
+@pytest.mark.parametrize("nothing", ["no expectation", "no row"])
+def test_a_run_with_nothing_to_validate_does_not_import_great_expectations(
+    shell: Shell, nothing: str
+) -> None:
+    if nothing == "no expectation":
+        shell.write(
+            "shop.yaml", FILE[: FILE.index("    expect:")] + FILE[FILE.index("    load:") :]
+        )
+    else:
+        shell.sql("DELETE FROM orders")
+    code = (
+        "import sys; from tidegate import cli; code = cli.main(sys.argv[1:])\n"
+        "sys.exit(code or ('great_expectations' in sys.modules and 'imported'))"
+    )
+    command = [sys.executable, "-c", code, "--pipelines", str(shell.folder), "run", "shop.orders"]
+    package = str(Path(tidegate.__file__).parents[1])
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": package}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{3 if nothing == 'no expectation' else 0} pulled" in done.stdout
 
 
 def test_a_run_that_another_one_does_is_skipped_and_says_so(shell: Shell) -> None:

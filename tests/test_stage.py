@@ -80,6 +80,30 @@ def test_an_increment_comes_back_as_it_was_staged(root: str, increment: Incremen
     assert [table.column_names for table in stage.pages(again, ["_held"])] == [["_held"]] * 3
 
 
+def test_a_copied_page_is_the_page_and_counts_as_one(root: str) -> None:
+    tokens = pa.array([7, 9], pa.int64())
+    first = page("1", "2").set_column(1, "_token", tokens)
+    done = staged(PLAIN, first, page(None, held="[]"), page())
+
+    writer = stage.Writer(stage.folder(REQUEST, "validate"))
+    for number in (2, 1, 0):
+        writer.copy(done, done.pages[number])
+    copied = writer.close(PLAIN)
+
+    assert [each.digest for each in copied.pages] == [done.pages[i].digest for i in (2, 1, 0)]
+    assert [table.equals(read) for table, read in zip(
+        (page(), page(None, held="[]"), first), stage.pages(copied), strict=True
+    )] == [True] * 3  # fmt: skip
+    assert (copied.rows, copied.held, copied.first) == (3, 1, 7)
+
+
+def test_a_damaged_page_is_not_copied(root: str) -> None:
+    done = staged()
+    (stage.path(done.where) / done.pages[0].name).write_bytes(b"")
+    with pytest.raises(MismatchError, match="is not what was staged"):
+        stage.Writer(stage.folder(REQUEST, "validate")).copy(done, done.pages[0])
+
+
 def test_an_increment_without_pages_comes_back(root: str) -> None:
     writer = stage.Writer(stage.folder(REQUEST, "pull"))
     done = writer.close(PLAIN)

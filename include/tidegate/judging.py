@@ -46,10 +46,11 @@ def judge(job: Job, increment: Increment, stir: Callable[[], None]) -> Outcome:
     return outcome
 
 
-def held(job: Job, increment: Increment, found: Outcome) -> Iterator[pa.Table]:
-    """The staged pages, with the rows held that *found* names, but no tombstone that has a key.
+def hold(job: Job, increment: Increment, found: Outcome, writer: stage.Writer) -> None:
+    """Stage the pages again with the rows held that *found* names, but no tombstone with a key.
 
-    A row that is gone is gone, whatever cleaning could not make of its cells.
+    A row that is gone is gone, whatever cleaning could not make of its cells. Where there is
+    nothing to hold and no tombstone to be, a page stays as it is.
     """
     from tidegate.types import Column
 
@@ -57,9 +58,14 @@ def held(job: Job, increment: Increment, found: Outcome) -> Iterator[pa.Table]:
     rows: dict[int, dict[int, list[Reason]]] = {}
     for (number, row), why in found.held.items():
         rows.setdefault(number, {})[row] = why
-    for number, page in enumerate(stage.pages(increment)):
+    tombstones = job.stream.deleted is not None or job.stream.deletions
+    for number, staged in enumerate(increment.pages):
+        if number not in rows and not tombstones:
+            writer.copy(increment, staged)
+            continue
+        page = stage.read(increment, staged)
         whole = _hold(page, rows[number]) if number in rows else page
-        yield _freed(whole, job.stream.deleted, columns)
+        writer.write(_freed(whole, job.stream.deleted, columns))
 
 
 def _freed(page: pa.Table, rule: SoftDelete | None, columns: list[Column]) -> pa.Table:

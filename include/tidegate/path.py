@@ -250,8 +250,7 @@ def validate(job: Job, increment: Increment) -> Increment:
             request, fence = increment.request, increment.fence
             found = judging.judge(job, increment, lambda: store.renew(request.stream, fence))
         writer = stage.Writer(stage.folder(increment.request, "validate"))
-        for table in judging.held(job, increment, found):
-            writer.write(table)
+        judging.hold(job, increment, found, writer)
         result = writer.close(replace(increment, step="validate", checks=tuple(found.checks)))
         judging.stop_above(job, result)
     faults.point("validate.staged")

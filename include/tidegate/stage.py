@@ -75,9 +75,21 @@ class Writer:
 
     def write(self, table: pa.Table) -> StagedPage:
         """Stage *table* as the next page."""
+        return self._next(_encoded(table), table)
+
+    def copy(self, increment: Increment, page: StagedPage) -> StagedPage:
+        """Stage a page of *increment* as the next page, as it is."""
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        data = _staged(increment, page)
+        columns = ["_token", "_held"]
+        return self._next(data, parquet.read_table(pa.BufferReader(data), columns=columns))
+
+    def _next(self, data: bytes, table: pa.Table) -> StagedPage:
         import pyarrow.compute as pc
 
-        page = self._write(f"page-{len(self.pages):05d}.parquet", table)
+        page = self._write(f"page-{len(self.pages):05d}.parquet", data, table.num_rows)
         self.pages.append(page)
         self.rows += table.num_rows
         self.held += table.num_rows - table.column("_held").null_count
@@ -90,17 +102,13 @@ class Writer:
         import pyarrow as pa
 
         tokens = pa.array([token] * len(keys), pa.int64())
-        return self._write(GONE, pa.table({"_key": pa.array(keys, pa.string()), "_token": tokens}))
+        table = pa.table({"_key": pa.array(keys, pa.string()), "_token": tokens})
+        return self._write(GONE, _encoded(table), table.num_rows)
 
-    def _write(self, name: str, table: pa.Table) -> StagedPage:
-        import pyarrow.parquet as parquet
-
-        buffer = io.BytesIO()
-        parquet.write_table(table, buffer, compression="lz4", use_dictionary=False)
-        data = buffer.getvalue()
+    def _write(self, name: str, data: bytes, rows: int) -> StagedPage:
         with _writing(self.where):
             (self._folder / name).write_bytes(data)
-        return StagedPage(name, table.num_rows, _digest(data))
+        return StagedPage(name, rows, _digest(data))
 
     def close(self, increment: Increment) -> Increment:
         """Write the manifest; what it returns is complete."""
@@ -151,9 +159,14 @@ def read(increment: Increment, page: StagedPage, columns: list[str] | None = Non
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    return parquet.read_table(pa.BufferReader(_staged(increment, page)), columns=columns)
+
+
+def _staged(increment: Increment, page: StagedPage) -> bytes:
+    """The bytes of one page; raises MismatchError unless they are what was written."""
     place = path(increment.where) / page.name
     try:
-        data = place.read_bytes()
+        data: bytes = place.read_bytes()
     except FileNotFoundError as error:
         raise MismatchError(
             f"{increment.request.stream}: {place} is gone. Clear the run from its pull task."
@@ -163,7 +176,17 @@ def read(increment: Increment, page: StagedPage, columns: list[str] | None = Non
             f"{increment.request.stream}: {place} is not what was staged. "
             "Clear the run from its pull task."
         )
-    return parquet.read_table(pa.BufferReader(data), columns=columns)
+    return data
+
+
+def _encoded(table: pa.Table) -> bytes:
+    import pyarrow.parquet as parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(
+        table, buffer, compression="lz4", use_dictionary=False, write_statistics=False
+    )
+    return buffer.getvalue()
 
 
 def load_manifest(where: str) -> Increment:

@@ -135,7 +135,23 @@ def test_an_increment_is_read_with_the_needed_columns_only() -> None:
         ("expect_table_row_count_to_be_between", {"min_value": 1}),
     ).check(read)
 
-    assert asked == [["price", "_held"], ["id", "_held"], ["_held"]]
+    assert asked == [["price", "id", "_held"]]
+
+
+def test_only_one_group_of_whole_columns_is_kept_at_a_time() -> None:
+    asked: list[list[str] | None] = []
+
+    def read(columns: list[str] | None) -> Any:
+        asked.append(columns)
+        return iter([TABLE.select(columns)])
+
+    suite(
+        ROWS,
+        ("expect_column_values_to_be_unique", {"column": "id"}),
+        ("expect_column_values_to_be_unique", {"column": "price"}),
+    ).check(read)
+
+    assert asked == [["id", "_held"], ["price", "_held"]]
 
 
 def test_a_suite_without_expectations_reads_nothing() -> None:

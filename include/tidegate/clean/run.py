@@ -62,6 +62,7 @@ def apply(
 
 
 def _page(table: pa.Table, columns: Sequence[Column], lookup: Lookup | None) -> Page:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -70,10 +71,12 @@ def _page(table: pa.Table, columns: Sequence[Column], lookup: Lookup | None) -> 
     frame = data.to_pandas(types_mapper=pd.ArrowDtype)
     if not columns:
         frame = pd.DataFrame(index=pd.RangeIndex(table.num_rows))
+    held = table.column("_held")
+    rows = np.flatnonzero(held.is_valid().to_numpy()).tolist()
+    texts = held.drop_null().to_pylist()
     reasons = {
         row: [Reason(**reason) for reason in json.loads(text)]
-        for row, text in enumerate(table.column("_held").to_pylist())
-        if text is not None
+        for row, text in zip(rows, texts, strict=True)
     }
     return Page(frame, types, lookup, reasons)
 
@@ -81,15 +84,11 @@ def _page(table: pa.Table, columns: Sequence[Column], lookup: Lookup | None) -> 
 def _table(page: Page, pulled: pa.Table, after: Sequence[Column]) -> pa.Table:
     import pyarrow as pa
 
-    texts: list[str | None] = [None] * pulled.num_rows
-    for row, reasons in page.reasons.items():
-        texts[row] = held_text(reasons)
     arrays = {name: pulled.column(name) for name in BOOKKEEPING}
-    if GONE in pulled.column_names:  # what is gone is not held for what its cells are
+    if GONE in pulled.column_names:
         arrays[GONE] = pulled.column(GONE)
-        for row, text in enumerate(pulled.column("_held").to_pylist()):
-            texts[row] = text if arrays[GONE][row].as_py() else texts[row]
-    arrays["_held"] = pa.array(texts, pa.string())
+    if page.reasons:
+        arrays["_held"] = pa.array(_held(page, pulled), pa.string())
     for column in after:
         arrays[column.name] = page.arrow(column.name)
     if page.same is not None:
@@ -98,3 +97,15 @@ def _table(page: Page, pulled: pa.Table, after: Sequence[Column]) -> pa.Table:
             [None if row in page.reasons else text for row, text in enumerate(same)], pa.string()
         )
     return pa.table(arrays)
+
+
+def _held(page: Page, pulled: pa.Table) -> list[str | None]:
+    """Per row why it is held; what is gone is not held for what its cells are."""
+    texts: list[str | None] = [None] * pulled.num_rows
+    for row, reasons in page.reasons.items():
+        texts[row] = held_text(reasons)
+    if GONE in pulled.column_names:
+        gone = pulled.column(GONE).to_pylist()
+        before = pulled.column("_held").to_pylist()
+        texts = [before[row] if gone[row] else text for row, text in enumerate(texts)]
+    return texts

@@ -1,8 +1,9 @@
 """Great Expectations at work: quiet, without telemetry, one expectation and one frame at a time.
 
 The frame is handed to the pandas execution engine directly, so that no fingerprint of the whole
-frame is computed. Great Expectations declares bounds as doubles; :func:`_exact_class` extends an
-expectation, as its own documentation describes, with bounds of any comparable type.
+frame is computed. Great Expectations declares bounds as doubles; :func:`_extended` extends an
+expectation, as its own documentation describes, with bounds of any comparable type, and with a
+memory of what it depends on: for a page of rows, working that out anew takes longer than judging.
 """
 
 from __future__ import annotations
@@ -69,8 +70,12 @@ def load() -> Any:
         )
 
 
+@functools.lru_cache(maxsize=1000)
 def compiled(stream: str, rule: Rule) -> Any:
-    """The expectation as Great Expectations wants it; raises ConfigError on name or arguments."""
+    """The expectation as Great Expectations wants it; raises ConfigError on name or arguments.
+
+    Made once per process; rules with equal arguments of equal types are one.
+    """
     load()
     from great_expectations.compatibility.pydantic import ValidationError
     from great_expectations.exceptions import ExpectationNotFoundError
@@ -96,39 +101,33 @@ def compiled(stream: str, rule: Rule) -> Any:
                 f"It takes: {', '.join(sorted(fields))}."
             )
     try:
-        return _exact_class(kind)(**rule.arguments)
+        return _extended(kind)(**rule.arguments)
     except (ValidationError, ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {_first(error)}. Look at its arguments.") from error
 
 
 def names_rows(expectation: Any) -> bool:
     """Whether *expectation* judges rows one by one (a map expectation)."""
+    return isinstance(expectation, _map_kinds())
+
+
+@functools.cache
+def _map_kinds() -> tuple[Any, ...]:
     from great_expectations.expectations.expectation import (
         ColumnMapExpectation,
         ColumnPairMapExpectation,
         MulticolumnMapExpectation,
     )
 
-    kinds = (ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation)
-    return isinstance(expectation, kinds)
+    return ColumnMapExpectation, ColumnPairMapExpectation, MulticolumnMapExpectation
 
 
 def evaluate(expectation: Any, frame: pd.DataFrame) -> tuple[bool, dict[str, Any]]:
     """``(success, result)``; rows are named by the frame's index. Raises EvaluationError."""
-    context = load()
-    from great_expectations.execution_engine import PandasExecutionEngine
-    from great_expectations.validator.validator import Validator
-
+    ask = _ask_planned if _plannable(type(expectation).__base__) else _ask
     try:
         with _quiet(), decimal.localcontext(prec=_DIGITS):
-            validator = Validator(
-                execution_engine=PandasExecutionEngine(batch_data_dict={"page": frame}),
-                data_context=context,
-            )
-            (result,) = validator.graph_validate(
-                [expectation.configuration],
-                runtime_configuration={"result_format": _FORMAT, "catch_exceptions": False},
-            )
+            result = ask(expectation, frame)
     except Exception as error:
         raise EvaluationError(_first(error), type(_root(error)).__name__) from error
     if message := _raised(result.exception_info or {}):
@@ -136,15 +135,82 @@ def evaluate(expectation: Any, frame: pd.DataFrame) -> tuple[bool, dict[str, Any
     return bool(result.success), dict(result.result)
 
 
+def _ask(expectation: Any, frame: pd.DataFrame) -> Any:
+    """The plain way: what the expectation depends on is worked out for this frame."""
+    context = load()
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.validator.validator import Validator
+
+    validator = Validator(
+        execution_engine=PandasExecutionEngine(batch_data_dict={"page": frame}),
+        data_context=context,
+    )
+    (result,) = validator.graph_validate([expectation.configuration], runtime_configuration=_how())
+    return result
+
+
+def _ask_planned(expectation: Any, frame: pd.DataFrame) -> Any:
+    """The same, with the graph of metrics that the first frame led to.
+
+    The graph is of one expectation alone: ids of metrics have Decimals as doubles, so that in a
+    common graph two might be taken for one.
+    """
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.validator.validation_graph import ValidationGraph
+
+    executor = PandasExecutionEngine(batch_data_dict={"page": frame})
+    needed = expectation.get_validation_dependencies(executor, _how()).get_metric_configurations()
+    if not expectation._edges:
+        planned = ValidationGraph(executor)
+        for metric in needed:
+            planned.build_metric_dependency_graph(metric, _how())
+        expectation._edges = planned.edges
+    graph = ValidationGraph(executor, expectation._edges)
+    metrics, _ = graph.resolve(_how(), show_progress_bars=False)
+    return expectation.metrics_validate(metrics, _how(), executor)
+
+
+def _how() -> dict[str, Any]:
+    """How to evaluate; Great Expectations writes into it."""
+    return {"result_format": dict(_FORMAT), "catch_exceptions": False}
+
+
 @functools.cache
-def _exact_class(kind: Any) -> Any:
+def _extended(kind: Any) -> Any:
+    """*kind* with exact bounds and, if that never changes, a memory of what it depends on."""
+    from great_expectations.compatibility.pydantic import PrivateAttr
+
+    body: dict[str, Any] = {"__module__": __name__, "__doc__": kind.__doc__}
     bounds = [name for name in _BOUNDS if name in kind.__fields__]
-    if not bounds or kind.__fields__[bounds[0]].outer_type_ is int:
-        return kind
-    body = {"__module__": __name__, "__doc__": kind.__doc__}
-    body |= dict.fromkeys(bounds)
-    body["__annotations__"] = dict.fromkeys(bounds, Any)
+    if bounds and kind.__fields__[bounds[0]].outer_type_ is not int:
+        body |= dict.fromkeys(bounds)
+        body["__annotations__"] = dict.fromkeys(bounds, Any)
+    if _plannable(kind):
+        body["_edges"] = PrivateAttr(None)
+        body["_needs"] = PrivateAttr(None)
+        body["get_validation_dependencies"] = _remembered(kind)
     return type(kind)(f"Exact{kind.__name__}", (kind,), body)
+
+
+def _plannable(kind: Any) -> bool:
+    """Whether *kind* depends on what every map expectation does: on its arguments, not the rows."""
+    needs = kind.get_validation_dependencies
+    return any(
+        issubclass(kind, base) and needs is base.get_validation_dependencies
+        for base in _map_kinds()
+    )
+
+
+def _remembered(kind: Any) -> Any:
+    def get_validation_dependencies(
+        self: Any, execution_engine: Any = None, runtime_configuration: Any = None
+    ) -> Any:
+        if self._needs is None:
+            work_out = kind.get_validation_dependencies
+            self._needs = work_out(self, execution_engine, runtime_configuration)
+        return self._needs
+
+    return get_validation_dependencies
 
 
 def _raised(info: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from tidegate.types import NUMBERS, TEMPORAL, ColumnType
+from tidegate.validate import ticks
 from tidegate.validate.rule import Rule
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Page:
         self.types = types
         self.index = self.rows + start
         self._made: dict[tuple[str, str], pd.Series] = {}
+        self._numbers: dict[str, pd.Series | None] = {}
 
     def frame(self, rule: Rule) -> pd.DataFrame:
         """The columns that *rule* reads; index = row number plus *start*."""
@@ -68,6 +70,20 @@ class Page:
         data = {name: self._series(name, self._form(rule, name)) for name in rule.reads}
         frame = pd.DataFrame(data, index=pd.Index(self.index), copy=False)
         return frame.dropna(subset=[*rule.columns]) if rule.name == _SUM else frame
+
+    def numbers(self, rule: Rule) -> pd.DataFrame | None:
+        """The one column of *rule* as machine numbers, without NULLs; None: some value has none."""
+        import pandas as pd
+
+        name = rule.columns[0]
+        if name not in self._numbers:
+            column = self.table.column(name)
+            rows = self.index[column.is_valid().to_numpy()] if column.null_count else self.index
+            column = column.drop_null() if column.null_count else column
+            found = ticks.numbers(column, self.types[name])
+            self._numbers[name] = None if found is None else pd.Series(found, rows, name=name)
+        series = self._numbers[name]
+        return None if series is None else series.to_frame()
 
     def values(self, name: str, positions: Sequence[int]) -> list[Any]:
         """The Python values of column *name* at *positions* (of the rows not held)."""
@@ -125,8 +141,8 @@ class Page:
 
         column = self.table.column(name)
         if form == "ticks":
-            ticks = pa.int32() if self.types[name].name == "date" else pa.int64()
-            return column.cast(ticks).to_pylist()  # type: ignore[no-any-return]
+            whole = pa.int32() if self.types[name].name == "date" else pa.int64()
+            return column.cast(whole).to_pylist()  # type: ignore[no-any-return]
         make: Callable[[Any], Any]
         if form == "fractions":
             make = Fraction

@@ -64,6 +64,9 @@ class Rule:
     beside: tuple[str, ...]
     mostly: float
 
+    def __hash__(self) -> int:
+        return hash(f"{self.name} {self.arguments!r}")  # 1, True and Decimal("1") are equal
+
     @property
     def reads(self) -> tuple[str, ...]:
         """Every column needed to evaluate it."""

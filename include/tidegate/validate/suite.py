@@ -12,7 +12,8 @@ from tidegate.model import Check, Reason
 from tidegate.pipeline.models import Expectation
 from tidegate.types import Column
 from tidegate.validate import engine, frames, messages
-from tidegate.validate.rule import ACROSS_ROWS, SCHEMA, bind
+from tidegate.validate.rule import ACROSS_ROWS, SCHEMA, Rule, bind
+from tidegate.validate.ticks import in_ticks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +65,7 @@ class Suite:
         self.columns = tuple(columns)
         self.rules = tuple(bind(stream_name, item, columns) for item in expectations)
         self._types = {column.name: column.type for column in columns}
-        self._compiled: dict[int, Any] = {}
+        self._ticks = tuple(in_ticks(rule, self._types) for rule in self.rules)
 
     def verify(self) -> None:
         """Raise ConfigError when an expectation's name, arguments or column types do not fit.
@@ -95,19 +96,33 @@ class Suite:
                 by_row.append(number)
             else:
                 whole.setdefault(rule.reads, []).append(number)
-        if by_row:
-            self._check_pages(by_row, tallies, read, outcome)
+        along = [columns for columns in whole if not columns]
+        along += [columns for columns in whole if columns][:1]
+        kept = self._check_pages(by_row, along, tallies, read, outcome)
         for columns, numbers in whole.items():
-            self._check_whole(columns, numbers, tallies, read, outcome)
+            tables = kept.pop(columns) if columns in kept else list(read([*columns, "_held"]))
+            self._check_whole(numbers, tables, tallies, outcome)
         for rule, tally in zip(self.rules, tallies, strict=True):
             outcome.checks.append(Check(rule.name, rule.given, tally.rows, tally.failed))
         return outcome
 
     def _check_pages(
-        self, numbers: list[int], tallies: list[_Tally], read: Read, outcome: Outcome
-    ) -> None:
-        needed = dict.fromkeys(name for number in numbers for name in self.rules[number].reads)
+        self,
+        numbers: list[int],
+        along: list[tuple[str, ...]],
+        tallies: list[_Tally],
+        read: Read,
+        outcome: Outcome,
+    ) -> dict[tuple[str, ...], list[pa.Table]]:
+        """Judge the rows page by page; for each of *along*, its columns of every page."""
+        kept: dict[tuple[str, ...], list[pa.Table]] = {columns: [] for columns in along}
+        if not numbers and not along:
+            return kept
+        rules = (self.rules[number].reads for number in numbers)
+        needed = dict.fromkeys(name for reads in (*rules, *along) for name in reads)
         for page_number, table in enumerate(read([*needed, "_held"])):
+            for columns, tables in kept.items():
+                tables.append(table.select([*columns, "_held"]))
             page = frames.Page(table, self._types)
             if len(page.rows):
                 for number in numbers:
@@ -115,24 +130,19 @@ class Suite:
                     self._hold(number, page, found, [(page_number, 0)], outcome)
         for number in numbers:
             self._check_share(number, tallies[number], outcome)
+        return kept
 
     def _check_whole(
-        self,
-        columns: tuple[str, ...],
-        numbers: list[int],
-        tallies: list[_Tally],
-        read: Read,
-        outcome: Outcome,
+        self, numbers: list[int], tables: list[pa.Table], tallies: list[_Tally], outcome: Outcome
     ) -> None:
         import pyarrow as pa
 
-        tables = list(read([*columns, "_held"]))
+        if not tables:
+            return
         starts, total = [], 0
         for number, table in enumerate(tables):
             starts.append((number, total))
             total += table.num_rows
-        if not tables:
-            return
         page = frames.Page(pa.concat_tables(tables), self._types)
         if not len(page.rows):
             return
@@ -162,7 +172,12 @@ class Suite:
 
     def _judge(self, number: int, page: frames.Page, tally: _Tally) -> list[int]:
         """Index values of the rows of *page* that fail."""
-        _, result = self._evaluate(number, page.frame(self.rules[number]))
+        rule, ticks = self.rules[number], self._ticks[number]
+        frame = page.numbers(ticks) if ticks else None
+        if ticks is None or frame is None:
+            _, result = self._evaluate(number, page.frame(rule))
+        else:
+            _, result = self._evaluate(number, frame, ticks)
         found = [int(row) for row in result.get("unexpected_index_list") or ()]
         failed = int(result["unexpected_count"])
         if len(found) != failed:
@@ -206,14 +221,13 @@ class Suite:
             outcome.held.setdefault((page_number, row - first), []).append(reason)
 
     def _expectation(self, number: int) -> Any:
-        if number not in self._compiled:
-            self._compiled[number] = engine.compiled(self.stream_name, self.rules[number])
-        return self._compiled[number]
+        return engine.compiled(self.stream_name, self.rules[number])
 
     def _evaluate(
-        self, number: int, frame: Any, made_up: bool = False
+        self, number: int, frame: Any, ticks: Rule | None = None, made_up: bool = False
     ) -> tuple[bool, dict[str, Any]]:
-        expectation, rule = self._expectation(number), self.rules[number]
+        rule = self.rules[number]
+        expectation = engine.compiled(self.stream_name, ticks or rule)
         try:
             return engine.evaluate(expectation, frame)
         except engine.EvaluationError as error:
