@@ -17,8 +17,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "include"), str(REPOSITORY / "tests")]
@@ -33,6 +35,7 @@ from tidegate.model import Increment, Request  # noqa: E402
 from tidegate.pipeline.reader import read_file  # noqa: E402
 from tidegate.types import Column, ColumnType  # noqa: E402
 
+Seconds = tuple[float, float]
 ROWS = int(os.environ.get("ROWS") or 1_000_000)
 PAGE = 50_000
 PROFILE = os.environ.get("PROFILE", "")
@@ -115,7 +118,7 @@ def pulled(rows: int, run: str) -> Increment:
     return writer.close(increment)
 
 
-def measure(name: str, step, *arguments):
+def measure(name: str, step: Callable[..., Any], *arguments: Any) -> tuple[Seconds, Any]:
     """Wall and processor seconds that *step* takes, and what it gives."""
     profile = cProfile.Profile() if name == PROFILE else None
     if profile:
@@ -129,7 +132,7 @@ def measure(name: str, step, *arguments):
     return seconds, result
 
 
-def show(rows: int, step: str, times: list[tuple[float, float]], held: int) -> None:
+def show(rows: int, step: str, times: list[Seconds], held: int) -> None:
     """One line."""
     walls, used = [wall for wall, _ in times], statistics.median(cpu for _, cpu in times)
     middle = statistics.median(walls)
@@ -146,6 +149,7 @@ def main() -> None:
         file = Path(folder) / "shop.yaml"
         file.write_text(PIPELINE, encoding="utf-8")
         source = read_file(file)
+        assert source.source is not None
         store = Endpoint("tidegate_store", "sqlite", database=f"{folder}/store.db")
         job = Job(
             source.source, "orders", source.streams["orders"], {store.name: store}.__getitem__
@@ -154,14 +158,16 @@ def main() -> None:
         print(f"Great Expectations imported in {seconds:.2f} s; load {os.getloadavg()[0]:.1f}")
         for rows in (ROWS, 10_000):
             increment = pulled(rows, f"run-{rows}")
-            taken = {"clean": [], "validate": []}
+            taken: dict[str, list[Seconds]] = {"clean": [], "validate": []}
+            held = 0
             for _ in range(5):
                 seconds, cleaned = measure("clean", path.clean, job, increment)
                 taken["clean"].append(seconds)
                 seconds, judged = measure("validate", path.validate, job, cleaned)
                 taken["validate"].append(seconds)
+                held = judged.held
             for step, times in taken.items():
-                show(rows, step, times, judged.held)
+                show(rows, step, times, held)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak {peak:.0f} MB; load {os.getloadavg()[0]:.1f}")
 
