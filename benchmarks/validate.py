@@ -154,8 +154,8 @@ def main() -> None:
         job = Job(
             source.source, "orders", source.streams["orders"], {store.name: store}.__getitem__
         )
-        (seconds, _), _ = measure("import", validate.warm)
-        print(f"Great Expectations imported in {seconds:.2f} s; load {os.getloadavg()[0]:.1f}")
+        (imported, _), _ = measure("import", validate.warm)
+        print(f"Great Expectations imported in {imported:.2f} s; load {os.getloadavg()[0]:.1f}")
         for rows in (ROWS, 10_000):
             increment = pulled(rows, f"run-{rows}")
             taken: dict[str, list[Seconds]] = {"clean": [], "validate": []}
