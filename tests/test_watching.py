@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from services import Server
 from shops import Shop
+from tidegate import watching
 from tidegate.connections import Endpoint
 from tidegate.errors import TidegateError, UndefinedConnectionError
 from tidegate.model import Watermark
@@ -141,6 +142,19 @@ def test_rows_that_vanish_start_nothing() -> None:
         assert not (level.behind and level.announce(loaded, 1))
 
 
+def test_rows_that_come_below_the_watermark_are_announced_once() -> None:
+    level = Level()
+    loaded = StreamState(Watermark(5000), 3, None)
+    told = []
+    for newest in (4000, 4000, 4001, 4001, 4002, 3000, 3000, 3001):
+        level.see(Sight(newest, Watermark(newest)))
+        told.append(level.behind and level.announce(loaded, 1))
+    assert told == [False, False, True, False, True, False, False, False]
+    level.announce(StreamState(Watermark(5000), 4, None), 2)
+    level.see(Sight(3002, Watermark(3002)))
+    assert level.announce(StreamState(Watermark(5000), 4, None), 3), "after a commit again"
+
+
 # The same on real servers ------------------------------------------------------------------------
 
 
@@ -230,10 +244,27 @@ class Sleepy:
 
 def test_a_source_that_is_always_slow_is_asked_less_often(shop: Shop) -> None:
     streams, watch = {"shop.orders": shop.job().stream}, Watch("shop", "table", shop.resolve)
-    watch._lookout = Sleepy(0.5, 0.5, 0, 0.3, 0.3, 0.3)
+    watch._lookout, watch._opened = Sleepy(0.5, 0.5, 0, 0.3, 0.3, 0.3), time.monotonic()
     pauses = [watch.look(streams).pause for _ in range(6)]
     assert max(pauses[:5]) <= EVERY
     assert pauses[5] >= 0.3 / SHARE
+
+
+def test_connections_that_lead_elsewhere_now_are_followed(
+    shop: Shop, sql_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams, source = {"shop.orders": shop.job().stream}, shop.source
+    watch = Watch("shop", "table", lambda name: source if name == "shop" else shop.resolve(name))
+    assert watch.look(streams).news == {}
+    source = sql_server.fresh()
+    sql_server.execute(
+        source, "CREATE TABLE orders (id INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
+        "CREATE INDEX by_changed ON orders (changed)", "INSERT INTO orders VALUES (1, 7)",
+    )  # fmt: skip
+    assert watch.look(streams).news == {}
+    monkeypatch.setattr(watching, "RENEWED", 0.0)
+    assert watch.look(streams).news == {"shop.orders": "7"}
+    watch.close()
 
 
 def test_nothing_to_watch_asks_nobody() -> None:

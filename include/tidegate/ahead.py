@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, wait
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], thread: Executor) -> Iterator[Item]:
-    """*items*, made by *thread*, one more than was asked for; what making one raises is raised."""
+@contextmanager
+def ahead(items: Iterator[Item], thread: Executor | None) -> Iterator[Iterator[Item]]:
+    """*items*, made by *thread*, one more than was asked for; without a thread, as they are.
+
+    What making one raises is raised. Nothing is being made any more when the context is left.
+    """
+    if thread is None:
+        yield items
+        return
+    with closing(_ahead(items, thread)) as made:
+        yield made
+
+
+def _ahead(items: Iterator[Item], thread: Executor) -> Generator[Item]:
     coming = thread.submit(next, items, None)
-    while (item := coming.result()) is not None:
-        coming = thread.submit(next, items, None)
-        yield item
+    try:
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+    finally:
+        wait([coming])

@@ -8,7 +8,9 @@ time, until the next one or the schedule; neither can lose or double a row.
 **Level, not edge.** A stream is *behind* while the store's committed watermark has not passed what
 the source shows (``Sight.until``). By the watermark's promise (every change below it is loaded)
 a stream that is not behind has all that was seen. Behind streams are announced: at once when the
-source shows something new, else again after a growing delay. Nothing of this is kept anywhere: a
+source shows something new, else again after a growing delay. What *grows* in the source is
+announced once whatever the watermark: a clock that was set back, or a lookback of numbers, brings
+new rows below it. Nothing of this is kept anywhere: a
 new triggerer compares source and store, and goes on. Hence it does not matter whether an event was
 lost with its triggerer, doubled by two of them, or answered by a run that failed.
 
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+RENEWED = 600.0
+"""Seconds after which connections are asked for anew: they may lead elsewhere now."""
 EVERY = 1.0
 """Seconds between two looks at one source."""
 SHARE = 0.05
@@ -81,6 +85,7 @@ class Level:
 
     behind  the store was not seen past what the source shows
     owed    something new was seen, and not announced yet
+    grown   what was seen before is less
     told    announcements since the store's last commit
     """
 
@@ -88,6 +93,7 @@ class Level:
     until: Watermark | None = None
     behind: bool = False
     owed: bool = False
+    grown: bool = False
     told: int = 0
     told_at: float = 0.0
     delay: float = FIRST
@@ -97,6 +103,7 @@ class Level:
         """The source shows *sight*."""
         if sight.mark != self.mark:
             self.behind = self.owed = sight.mark is not None
+            self.grown = not (self.mark is None or _past(self.until, sight.until))
         self.mark, self.until = sight.mark, sight.until
 
     def announce(self, state: StreamState | None, now: float) -> bool:
@@ -104,10 +111,11 @@ class Level:
         generation = state.generation if state else 0
         if generation != self.generation:
             self.generation, self.told = generation, 0
-        if _past(state.watermark if state else None, self.until):
-            self.behind = self.owed = False
-        elif self.owed and self.told < AHEAD:
+        past = _past(state.watermark if state else None, self.until)
+        if self.owed and self.told < AHEAD and (self.grown or not past):
             return self._tell(now, FIRST)
+        if past:
+            self.behind = self.owed = False
         elif self.behind and now >= self.told_at + self.delay:
             return self._tell(now, min(2 * self.delay, LONGEST))
         return False
@@ -145,6 +153,7 @@ class Watch:
         self._said: dict[str, str] = {}
         self._back_off = 0.0
         self._took: deque[float] = deque(maxlen=3)
+        self._opened = 0.0
 
     def look(self, streams: Mapping[str, Stream]) -> Round:
         """Look at *streams* once; raises nothing."""
@@ -170,8 +179,10 @@ class Watch:
             store.close()
 
     def _look(self, streams: Mapping[str, Stream]) -> dict[str, Json]:
+        if time.monotonic() > self._opened + RENEWED:
+            self.close()
         if self._lookout is None:
-            self._lookout = self._open()
+            self._lookout, self._opened = self._open(), time.monotonic()
         began = time.monotonic()
         seen = self._lookout.look(streams)
         self._took.append(time.monotonic() - began)

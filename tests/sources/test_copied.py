@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from services import Server
 from tidegate.connections import Endpoint
-from tidegate.errors import UnavailableError
+from tidegate.errors import DataError, UnavailableError
 from tidegate.sources.rows import cells
 from tidegate.sources.rows.fitting import Spec
+from tidegate.sources.sql import copied
 from tidegate.sources.sql.session import Session
 from tidegate.types import Column, ColumnType
 
@@ -120,6 +121,22 @@ def test_a_single_column_of_nothing_keeps_its_rows(session: Session) -> None:
     query = _selected("NULL::text").select_from(sa.text("generate_series(1, 3)"))
     found = session.fetch(query)
     assert found.rows() == [(None,)] * 3
+
+
+def test_a_mark_of_byte_order_is_text_like_any_other(session: Session) -> None:
+    for text in ("\ufeffabc", "\ufeff", "\ufeff\ufeff"):
+        found = session.fetch(_selected(f"'{text}'::text"))
+        assert found.rows() == [(text,)]
+        assert found.column(0, _spec("word")).to_pylist() == [text]  # type: ignore[union-attr]
+
+
+def test_a_page_of_too_many_octets_is_told(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copied, "_MOST", 1000)
+    with pytest.raises(DataError, match=r"a page has more than 2 GB\. Lower page_rows\."):
+        session.fetch(_selected("repeat('x', 2000)"))
+    assert session.fetch(_selected("1")).rows() == [(1,)]
 
 
 def test_a_row_of_many_octets_is_one_row(session: Session) -> None:

@@ -274,3 +274,24 @@ def test_pages_of_large_rows_have_fewer(
     assert pages[0] == 5, "nobody knows yet"
     assert pages.count(100) >= 6, "small rows fill their pages"
     assert sum(size <= 12 for size in pages) >= 9, "large ones do not"
+
+
+def test_only_a_pull_asks_for_a_page_before_its_turn(mariadb: Server) -> None:
+    endpoint = make(mariadb, "id INTEGER PRIMARY KEY, changed STAMP NOT NULL")
+    rows = [{"id": i, "changed": "2024-01-01"} for i in range(30)]
+    insert(mariadb, endpoint, "orders", rows)
+    with open_source(endpoint, stream(page_rows=10), "shop.orders") as source:
+        session: Any = source._session  # type: ignore[attr-defined]
+        asked: list[Any] = []
+        fetch = session.fetch
+
+        def note(statement: Any) -> Any:
+            asked.append(statement)
+            return fetch(statement)
+
+        session.fetch = note
+        pages = source.scan()
+        next(pages)
+        assert len(asked) == 1, "whoever scans may ask something else meanwhile"
+        assert [page.num_rows for page in pages] == [10, 10]
+        assert sum(page.num_rows for page in source.pull(1, None, None)) == 30

@@ -18,6 +18,7 @@ from tidegate.errors import ConfigError, TidegateError, UnavailableError
 from tidegate.model import Watermark
 from tidegate.pipeline.kinds import kinds
 from tidegate.sources import Lookout, Sight
+from tidegate.sources.sql import watching
 from tidegate.sources.sql.options import SqlStream
 from tidegate.sources.sql.watching import SqlLookout
 
@@ -176,6 +177,49 @@ def test_one_bad_table_does_not_hide_the_others(sql_server: Server) -> None:
         assert isinstance(seen["shop.gone"], ConfigError)
         assert seen["shop.orders"] == Sight("7", Watermark(7))
         assert lookout.look(streams) == seen
+
+
+def test_a_lookback_that_does_not_fit_is_the_fault_of_its_stream(sqlite: Server) -> None:
+    endpoint = make(sqlite, "orders", cursor="INTEGER")
+    streams = {"shop.wrong": stream(lookback="2m"), "shop.orders": stream()}
+    with looking(endpoint) as lookout:
+        seen = lookout.look(streams)
+    assert seen["shop.orders"] == Sight(None)
+    assert "'2m' is a duration" in str(seen["shop.wrong"])
+
+
+LOCK = {"mysql": "LOCK TABLES held WRITE", "postgres": "LOCK TABLE held"}
+
+
+@pytest.mark.parametrize("name", ["mariadb", "postgres"])
+def test_a_locked_table_is_left_out_and_the_others_are_seen(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "TIMEOUT", 1.0)
+    server: Server = request.getfixturevalue(name)
+    endpoint = make(server, "orders", "held", cursor="INTEGER")
+    insert(server, endpoint, "orders", [{"id": 1, "changed": 7}])
+    streams = {f"shop.{table}": stream(table=table) for table in ("orders", "held")}
+    with looking(endpoint) as lookout, server.engine(endpoint).connect() as other:
+        lookout.look(streams)
+        other.exec_driver_sql(LOCK[server.kind])
+        seen = lookout.look(streams)
+        assert isinstance(seen["shop.held"], UnavailableError)
+        assert seen["shop.orders"] == Sight("7", Watermark(7))
+        monkeypatch.setattr(watching, "SLOW_TABLES", 0)
+        lookout._tables.clear()
+        with pytest.raises(UnavailableError):
+            lookout.look(streams)
+
+
+def test_a_cursor_that_became_wider_is_seen(postgres: Server) -> None:
+    endpoint = make(postgres, "orders", cursor="INTEGER")
+    insert(postgres, endpoint, "orders", [{"id": 1, "changed": 7}])
+    with looking(endpoint) as lookout:
+        for _ in range(8):
+            sight(lookout)
+        postgres.execute(endpoint, "ALTER TABLE orders ALTER COLUMN changed TYPE BIGINT")
+        assert sight(lookout) == Sight("7", Watermark(7))
 
 
 def test_a_server_that_is_away_is_an_error_of_the_whole_look(mariadb: Server) -> None:

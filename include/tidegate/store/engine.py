@@ -95,9 +95,9 @@ def _postgres(endpoint: Endpoint) -> Engine:
 
     @event.listens_for(engine, "checkin")
     def _checkin(connection: Any, _: Any) -> None:
-        """Temporary tables end with their use; a connection that is lost is found out later."""
+        """What a session holds ends with its use; a lost connection is found out later."""
         if connection is not None and not connection.closed:
-            connection.pgconn.exec_(b"DISCARD TEMP")
+            connection.pgconn.exec_(b"DISCARD TEMP; SELECT pg_advisory_unlock_all()")
 
     return engine
 

@@ -6,7 +6,7 @@ Source: PostgreSQL's documentation, "COPY", CSV Format.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,15 @@ from psycopg.adapt import Transformer
 from psycopg.pq import Format
 from pyarrow import csv
 
+from tidegate.errors import DataError
 from tidegate.sources.rows.fitting import Spec, Unread
 from tidegate.sources.sql import texts
 from tidegate.sources.sql.fetched import Fetched, Row, Values
 
+_MARK = b"\xef\xbb\xbf"
+"""Arrow takes it for no part of the first cell; without it, one that is."""
+_MOST = 2**31 - 4
+"""Octets that Arrow parses at once."""
 _BYTEA = 17
 _BOOL = 16
 
@@ -29,13 +34,13 @@ _BOOL = 16
 class Copied(Fetched):
     """An answer, its cells not read yet.
 
-    driver   psycopg's connection
     types    by column, the OID of its type
+    readers  by column, what psycopg makes of a text
     columns  large_binary: the texts
     """
 
-    driver: Any
     types: Sequence[int]
+    readers: Sequence[Callable[[Any], Any]]
     columns: Sequence[pa.Array]
 
     def __len__(self) -> int:
@@ -77,7 +82,7 @@ class Copied(Fetched):
 
     def _values(self, place: int) -> list[Any]:
         """What psycopg makes of a column's cells; octets that are no text come as ``Unread``."""
-        read = Transformer(self.driver).get_loader(self.types[place], Format.TEXT).load
+        read = self.readers[place]
         values: list[Any] = []
         for cell in self.columns[place].to_pylist():
             try:
@@ -87,23 +92,30 @@ class Copied(Fetched):
         return values
 
 
-def read(driver: Any, query: str, values: Any) -> Copied:
-    """What *query* selects, a SELECT in psycopg's form. Raises psycopg's errors."""
+def read(driver: Any, query: str, values: Any, name: str) -> Copied:
+    """What *query* selects, a SELECT in psycopg's form, from the connection called *name*.
+
+    Raises psycopg's errors, and DataError when there is too much of it.
+    """
     with psycopg.ClientCursor(driver) as cursor:
         select = cursor.mogrify(query, values).encode()  # COPY takes no parameters
         cursor.execute(b"SELECT * FROM (" + select + b") AS described LIMIT 0")
         types = [column.type_code for column in cursor.description or ()]
-        octets = bytearray()
+        octets = bytearray(_MARK)
         with cursor.copy(b"COPY (" + select + b") TO STDOUT (FORMAT csv)") as copy:
             for line in copy:
                 octets += line
-    return Copied(driver, types, _columns(octets, len(types)))
+                if len(octets) > _MOST:
+                    raise DataError(f"{name}: a page has more than 2 GB. Lower page_rows.")
+    made = Transformer(driver)
+    readers = [made.get_loader(type, Format.TEXT).load for type in types]
+    return Copied(types, readers, _columns(octets, len(types)))
 
 
 def _columns(octets: bytearray, count: int) -> list[pa.Array]:
     names = [str(place) for place in range(count)]
     kind = pa.large_binary()
-    if not octets:
+    if len(octets) == len(_MARK):
         return [pa.array([], kind)] * count
     found = csv.read_csv(
         pa.BufferReader(pa.py_buffer(octets)),

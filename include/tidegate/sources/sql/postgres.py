@@ -70,6 +70,7 @@ class PostgreSQL(Dialect):
         }
         arguments: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
+            "prepare_threshold": None,  # plans would outlive the columns they were made for
             "client_encoding": "utf8",
             "application_name": "tidegate",
             "options": " ".join(f"-c {key}={value}" for key, value in settings.items()),
@@ -100,7 +101,7 @@ class PostgreSQL(Dialect):
             dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
         )
         try:
-            return copied.read(_driver(connection), str(compiled), compiled.params)
+            return copied.read(_driver(connection), str(compiled), compiled.params, endpoint.name)
         except psycopg.Error as error:
             if _driver(connection).closed:
                 connection.invalidate()

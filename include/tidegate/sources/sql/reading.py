@@ -91,8 +91,8 @@ class SqlSource:
 
     def memory(self) -> dict[str, Json]:
         """What the table consists of, and where the next pull goes on with rows of the future."""
-        known = {"parts": sorted(part.number for part in self._parts)}
-        return {**known, "future": self._future} if self._future else known
+        known: dict[str, Json] = {"parts": sorted(part.number for part in self._parts)}
+        return known | ({"future": self._future} if self._future else {})
 
     def changed(self) -> str | None:
         """Looks into the catalogue again."""
@@ -103,7 +103,8 @@ class SqlSource:
 
     def observe(self, shared: Shared, memory: Json = None) -> Observation:
         """The safe bound, and the server's clock when it was computed."""
-        seen = self._observe(shared, memory)
+        bound = Bound(self._session, self._plan, self._stream, self._name)
+        seen = bound.observe(shared, memory)
         self._clock_seen = datetime.fromisoformat(seen.observed_at)
         self._future = (memory or {}).get("future")
         self._known = (memory or {}).get("parts")
@@ -114,9 +115,6 @@ class SqlSource:
         """Looks into the parts of the table that were not there at the last run."""
         return came(self._session, self._parts, self._known, lambda: self._slices.below(low))
 
-    def _observe(self, shared: Shared, memory: Json) -> Observation:
-        return Bound(self._session, self._plan, self._stream, self._name).observe(shared, memory)
-
     def pull(self, read: int, low: Watermark | None, window: Window | None) -> Iterator[pa.Table]:
         """Pages of rows; those without a usable cursor or key come last, in every increment.
 
@@ -126,11 +124,11 @@ class SqlSource:
         self._census.clear()
         pages = self._pages(read)
         if window:
-            yield from self._read(pages, self._slices.window(window))
+            yield from self._read(pages, self._slices.window(window), early=True)
             return
         self._require_cursors()
         clock = None if low is None else self._clock_seen
-        yield from self._read(pages, self._slices.increment(low, clock))
+        yield from self._read(pages, self._slices.increment(low, clock), early=True)
         if clock is not None and self._slices.temporal:
             yield from self._ahead(pages)
 
@@ -235,16 +233,17 @@ class SqlSource:
         *,
         data: bool = True,
         after: Sequence[Any] | None = None,
+        early: bool = False,
     ) -> Iterator[pa.Table]:
-        """*after* are key values in the first of *parts*."""
+        """*after* are key values in the first of *parts*; *early*: nobody else asks meanwhile."""
         keyset = self._keyset(self._stream.page_rows, shape)
-        remote = self._session.dialect.remote
+        thread = self._thread if early and self._session.dialect.remote else None
         for place, part in enumerate(parts):
-            fetched = keyset.pages(part, None if place else after)
-            for rows in ahead(fetched, self._thread) if remote else fetched:
-                if part.kind:
-                    self._census[part.kind] += len(rows)
-                yield pages.build(rows, data=data)
+            with ahead(keyset.pages(part, None if place else after), thread) as fetched:
+                for rows in fetched:
+                    if part.kind:
+                        self._census[part.kind] += len(rows)
+                    yield pages.build(rows, data=data)
 
     def _ahead(self, pages: Pages) -> Iterator[pa.Table]:
         """Rows of the future: at most so many, going on where the run before ended."""

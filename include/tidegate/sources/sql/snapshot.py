@@ -36,7 +36,7 @@ class Snapshot(SqlSource):
         self._census.clear()
         slices, shape = self._slices, self._plan.rows
         parts = slices.window(window) if window else slices.by_key([], shape)
-        yield from self._read(self._pages(read), parts, shape)
+        yield from self._read(self._pages(read), parts, shape, early=True)
 
     def chunk(self, first: int | None, rows: int, below: Watermark | None) -> Chunk:
         """No row is hot: what changed since the last read is different, and read again."""

@@ -5,8 +5,9 @@ now: a lookup at the end of an index, whatever the table's size. Rows stamped in
 out until their time comes; else one of them would hide all that is new. Behind them stands the
 server's clock, from which the next look knows what "now" is without asking.
 
-A stream whose table is gone, or has no index on the cursor, is left out with the reason, and is
-tried again a minute later; the other streams do not notice.
+A stream whose table is gone, locked or slow, or has no index on the cursor, is left out with the
+reason, and is tried again a minute later; the other streams hardly notice. When several tables are
+slow at once, it is the server that is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tidegate.errors import ConfigError, TidegateError, UnavailableError
 from tidegate.model import Watermark
 from tidegate.sources import Sight
 from tidegate.sources.rows.fitting import UnfitError, fit, show
+from tidegate.sources.sql.bounds.bound import require_lookback
 from tidegate.sources.sql.plan import Plan, make_plan
 from tidegate.sources.sql.session import Session
 from tidegate.sources.sql.slices import Slices
@@ -39,6 +41,8 @@ KNOWN = 600.0
 """Seconds after which a table is looked up in the catalogue again: its index may be gone."""
 AGAIN = 60.0
 """Seconds until a stream that could not be looked at is tried again."""
+SLOW_TABLES = 2
+"""How many tables may be locked or slow in one look."""
 TOGETHER = 200
 """Streams in one statement; PostgreSQL has 1664 columns at most."""
 
@@ -63,10 +67,12 @@ class SqlLookout:
         self._session = Session(endpoint, TIMEOUT)
         self._tables: dict[str, _Table] = {}
         self._clock: tuple[datetime, float] | None = None
+        self._slow = 0
 
     def look(self, streams: Mapping[str, Stream]) -> dict[str, Sight | TidegateError]:
         """As :meth:`tidegate.sources.Lookout.look`."""
         wanted = cast("Mapping[str, SqlStream]", streams)
+        self._slow = 0
         clock = self._now()  # and whether the server lets us in at all
         self._tables = {name: self._table(name, stream) for name, stream in wanted.items()}
         names = [name for name, table in self._tables.items() if table.plan]
@@ -88,27 +94,34 @@ class SqlLookout:
             plan = make_plan(self._session, stream, name)
             if plan.table.view or not plan.table.orders_by(stream.by):
                 raise _unindexed(name, stream)
-        except UnavailableError:
-            raise
+            if stream.lookback is not None:
+                require_lookback(name, stream.lookback, plan.type(stream.by), stream.by)
         except TidegateError as error:
-            return _Table(stream, now + AGAIN, error=error)
+            return self._aside(stream, error)
         return _Table(stream, now + KNOWN, plan)
+
+    def _aside(self, stream: SqlStream, error: TidegateError) -> _Table:
+        """Left out for a while because of *error*, which is raised if it is the server's."""
+        if isinstance(error, UnavailableError):
+            self._session.clock()
+            self._slow += 1
+            if self._slow > SLOW_TABLES:
+                raise error
+        return _Table(stream, time.monotonic() + AGAIN, error=error)
 
     def _together(self, names: Sequence[str], clock: datetime) -> dict[str, Sight]:
         """By one statement; when the server refuses it, one by one, to find whose fault it is."""
         try:
             return self._ask(names, clock)
-        except UnavailableError:
-            raise
         except TidegateError as error:
             if len(names) > 1:
+                self._session.clock()  # is it there?
                 return {
                     key: sight
                     for name in names
                     for key, sight in self._together([name], clock).items()
                 }
-            stream = self._tables[names[0]].stream
-            self._tables[names[0]] = _Table(stream, time.monotonic() + AGAIN, error=error)
+            self._tables[names[0]] = self._aside(self._tables[names[0]].stream, error)
             return {}
 
     def _ask(self, names: Sequence[str], clock: datetime) -> dict[str, Sight]:

@@ -84,11 +84,12 @@ def _copy(connection: Connection, records: Records, pages: Iterator[pa.Table]) -
     driver: Any = connection.connection.driver_connection
     with (
         ThreadPoolExecutor(1) as thread,
+        ahead(pages, thread) as coming,
         driver.cursor() as cursor,
         cursor.copy(f"COPY {quoted(records.stage)} ({names}) FROM STDIN (FORMAT binary)") as copy,
     ):
         copy.write(encoder.write_header())
-        for page in ahead(pages, thread):
+        for page in coming:
             for batch in _encodable(page, columns).cast(schema).to_batches():
                 copy.write(encoder.write_batch(batch))
         copy.write(encoder.finish())
