@@ -20,8 +20,6 @@ from tidegate.sources.sql.fetched import Fetched, Row, Rows
 
 Fetch = Callable[[sa.Select[Any]], Fetched]
 MOST_TIES = 200_000
-FIRST_ROWS = 1_000
-"""Of the first page, before anybody knows how large the rows are."""
 PAGE_OCTETS = 64 << 20
 """Of a page of large rows, as far as the rows before tell."""
 _NAN = object()
@@ -62,7 +60,7 @@ class Keyset:
 
     def pages(self, part: Slice, after: Sequence[Any] | None = None) -> Iterator[Fetched]:
         """All rows of *part*, behind the key values *after*; each once while they stay."""
-        last, limit = list(after or ()), min(self._limit, FIRST_ROWS)
+        last, limit = list(after or ()), self._limit
         while True:
             behind = self._after(part.keys, last) if last else None
             rows = self._fetch(self._page(part, behind, limit))
