@@ -62,6 +62,7 @@ def number_of(source: Source, kind: str) -> int:
 def suspended(endpoint: Endpoint, spec: SqlStream) -> Iterator[tuple[Source, Iterator[Any]]]:
     """A pull between its first page and the second."""
     with open_source(endpoint, spec, "shop.orders") as source:
+        alone(source)
         pages = source.pull(1, None, None)
         next(pages)
         yield source, pages
