@@ -121,36 +121,32 @@ def test_collections_of_row_values_are_only_counted_in_a_failure() -> None:
     assert "observed 1 values" in failure
 
 
-def test_an_increment_is_read_with_the_needed_columns_only() -> None:
+def read_for(*expected: tuple[str, dict[str, Any]]) -> list[list[str] | None]:
+    """The columns of each read that checking *expected* takes."""
     asked: list[list[str] | None] = []
 
     def read(columns: list[str] | None) -> Any:
         asked.append(columns)
         return iter([TABLE.select(columns)])
 
-    suite(
-        ROWS,
+    suite(ROWS, *expected).check(read)
+    return asked
+
+
+def test_an_increment_is_read_with_the_needed_columns_only() -> None:
+    asked = read_for(
         ("expect_column_values_to_not_be_null", {"column": "price"}),
         ("expect_column_values_to_be_unique", {"column": "id"}),
         ("expect_table_row_count_to_be_between", {"min_value": 1}),
-    ).check(read)
-
+    )
     assert asked == [["price", "id", "_held"]]
 
 
 def test_only_one_group_of_whole_columns_is_kept_at_a_time() -> None:
-    asked: list[list[str] | None] = []
-
-    def read(columns: list[str] | None) -> Any:
-        asked.append(columns)
-        return iter([TABLE.select(columns)])
-
-    suite(
-        ROWS,
+    asked = read_for(
         ("expect_column_values_to_be_unique", {"column": "id"}),
         ("expect_column_values_to_be_unique", {"column": "price"}),
-    ).check(read)
-
+    )
     assert asked == [["id", "_held"], ["price", "_held"]]
 
 

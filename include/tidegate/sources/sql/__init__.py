@@ -14,11 +14,13 @@ From the source inwards::
     keyset     the queries of one slice, page by page
     position   key values, kept between two runs
     pressure   waits while the source is busy
-    page       driver rows → an Arrow page with bookkeeping
+    page       what was fetched → an Arrow page with bookkeeping
+    fetched    the answer to one query, by rows or by columns
+    texts      columns of a server's texts → Arrow; wire: by MySQL's protocol, copied: by COPY
     bounds     how far the stream is complete
     parts      rows that came by a statement which wrote none
     moments    times as a column holds them, and as a watermark keeps them
-    catalogue  tables, columns, indexes, and what a stream misses there
+    catalogue  tables, columns, indexes, and what a stream misses there; pgcatalogue: PostgreSQL's
     session    one read-only connection; its driver's errors end here
     dialect    what differs between servers: mysql, postgres, sqlite
     loaders    PostgreSQL's values that Python has no words for

@@ -19,8 +19,7 @@ from pyarrow import csv
 
 from tidegate.errors import DataError
 from tidegate.sources.rows.fitting import Spec, Unread
-from tidegate.sources.sql import texts
-from tidegate.sources.sql.fetched import Fetched, Row, Values
+from tidegate.sources.sql.texts import Texts, typed
 
 _MARK = b"\xef\xbb\xbf"
 """Arrow takes it for no part of the first cell; without it, one that is."""
@@ -31,7 +30,7 @@ _BOOL = 16
 
 
 @dataclass(frozen=True)
-class Copied(Fetched):
+class Copied(Texts):
     """An answer, its cells not read yet.
 
     types    by column, the OID of its type
@@ -51,40 +50,31 @@ class Copied(Fetched):
         """Of the texts."""
         return sum(cells.nbytes for cells in self.columns)
 
-    def column(self, place: int, spec: Spec) -> Values:
-        """An array where Arrow can read it; else the driver's values."""
-        cells, type = self.columns[place], self.types[place]
-        if type == _BOOL and spec.type.name == "bool":
+    @property
+    def width(self) -> int:
+        """Of the answer."""
+        return len(self.columns)
+
+    def cut(self, part: slice) -> Copied:
+        """Some of the rows."""
+        return replace(self, columns=[cells[part] for cells in self.columns])
+
+    def texts(self, place: int) -> pa.Array:
+        """large_binary: the cells of a column."""
+        return self.columns[place]
+
+    def at_once(self, place: int, cells: pa.Array, spec: Spec) -> pa.Array | None:
+        """Octets come in hexadecimal digits, and a truth as ``t`` or ``f``."""
+        type, name = self.types[place], spec.type.name
+        if type == _BOOL and name == "bool":
             return pc.equal(cells, pa.scalar(b"t", cells.type))
-        if (type == _BYTEA) == (spec.type.name == "bytes") and type != _BYTEA:
-            found = texts.typed(cells, spec)
-            if found is not None:
-                return found
-        return self._values(place)
+        return None if type == _BYTEA or name == "bytes" else typed(cells, spec)
 
-    def numbers(self, place: int) -> pa.Array:
-        """Read by Arrow."""
-        return self.columns[place].cast(pa.large_string()).cast(pa.int64())
-
-    def row(self, number: int) -> Row:
-        """Read by the driver."""
-        one = range(len(self))[number]
-        cut = replace(self, columns=[cells.slice(one, 1) for cells in self.columns])
-        return cut.rows()[0]
-
-    def rows(self) -> list[Row]:
-        """Read by the driver."""
-        return list(zip(*map(self._values, range(len(self.columns))), strict=True))
-
-    def head(self, count: int) -> Copied:
-        """The first ones."""
-        return replace(self, columns=[cells.slice(0, count) for cells in self.columns])
-
-    def _values(self, place: int) -> list[Any]:
-        """What psycopg makes of a column's cells; octets that are no text come as ``Unread``."""
+    def values(self, place: int, cells: pa.Array) -> list[Any]:
+        """What psycopg makes of *cells*; octets that are no text come as ``Unread``."""
         read = self.readers[place]
         values: list[Any] = []
-        for cell in self.columns[place].to_pylist():
+        for cell in cells.to_pylist():
             try:
                 values.append(None if cell is None else read(cell))
             except UnicodeDecodeError:

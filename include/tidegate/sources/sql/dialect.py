@@ -32,10 +32,8 @@ class UndecodableError(Exception):
     """A page holds text that is not what its encoding says; internal to a session."""
 
 
-def undecodable(connection: str, error: UnicodeDecodeError | UndecodableError) -> DataError:
+def undecodable(connection: str, error: UndecodableError) -> DataError:
     """What to tell people of it."""
-    if isinstance(error, UnicodeDecodeError):
-        error = spelled(error)
     return DataError(f"{connection}: {error}. Declare the column with types: as bytes.")
 
 

@@ -91,8 +91,8 @@ class SqlSource:
 
     def memory(self) -> dict[str, Json]:
         """What the table consists of, and where the next pull goes on with rows of the future."""
-        known: dict[str, Json] = {"parts": sorted(part.number for part in self._parts)}
-        return known | ({"future": self._future} if self._future else {})
+        known = {"parts": sorted(part.number for part in self._parts)}
+        return {**known, "future": self._future} if self._future else known
 
     def changed(self) -> str | None:
         """Looks into the catalogue again."""

@@ -6,17 +6,69 @@ the two could differ, or one cell does not fit, nothing is returned and the driv
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import UTC, date, datetime
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate.sources.rows import cells
 from tidegate.sources.rows.fitting import Spec
+from tidegate.sources.sql.fetched import Fetched, Row, Values
 
 _FIRST = {"date": date(1, 1, 1), "datetime": datetime(1, 1, 1)}  # noqa: DTZ001 - it has no zone
 _TEXTUAL = frozenset({"string", "json"})
 _AS_ARROW = frozenset({"int16", "int32", "int64", "float64", "decimal"})
+
+
+class Texts(Fetched):
+    """An answer whose cells are still texts, read a column at a time."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many columns there are."""
+
+    @abstractmethod
+    def cut(self, part: slice) -> Self:
+        """Some of the rows, of the same texts."""
+
+    @abstractmethod
+    def texts(self, place: int) -> pa.Array:
+        """large_binary: the cells of a column."""
+
+    @abstractmethod
+    def at_once(self, place: int, cells: pa.Array, spec: Spec) -> pa.Array | None:
+        """*cells* as Arrow reads them; None where the driver must."""
+
+    @abstractmethod
+    def values(self, place: int, cells: pa.Array) -> list[Any]:
+        """What the driver makes of *cells*."""
+
+    def column(self, place: int, spec: Spec) -> Values:
+        """An array where Arrow can read it; else the driver's values."""
+        cells = self.texts(place)
+        found = self.at_once(place, cells, spec)
+        return self.values(place, cells) if found is None else found
+
+    def numbers(self, place: int) -> pa.Array:
+        """Read by Arrow."""
+        return self.texts(place).cast(pa.large_string()).cast(pa.int64())
+
+    def row(self, number: int) -> Row:
+        """Read by the driver."""
+        one = range(len(self))[number]
+        return self.cut(slice(one, one + 1)).rows()[0]
+
+    def rows(self) -> list[Row]:
+        """Read by the driver."""
+        columns = [self.values(place, self.texts(place)) for place in range(self.width)]
+        return list(zip(*columns, strict=True))
+
+    def head(self, count: int) -> Self:
+        """The first ones."""
+        return self.cut(slice(count))
 
 
 def typed(octets: pa.Array, spec: Spec) -> pa.Array | None:

@@ -26,7 +26,7 @@ from tidegate.errors import ConfigError, TidegateError, UnavailableError
 from tidegate.model import Watermark
 from tidegate.sources import Sight
 from tidegate.sources.rows.fitting import UnfitError, fit, show
-from tidegate.sources.sql.bounds.bound import require_lookback
+from tidegate.sources.sql.bounds.bound import LOOKBACK, require_lookback
 from tidegate.sources.sql.plan import Plan, make_plan
 from tidegate.sources.sql.session import Session
 from tidegate.sources.sql.slices import Slices
@@ -176,6 +176,6 @@ def _sight(value: Any, table: _Table) -> Sight:
     elif isinstance(newest, date):
         past = (newest + timedelta(days=1)).isoformat()
     else:
-        usual = 1000 if stream.bound == "lookback" else 0
+        usual = LOOKBACK if stream.bound == "lookback" else 0
         past = math.floor(newest) - int(usual if stream.lookback is None else stream.lookback)
     return Sight(str(newest), Watermark(past, stream.by))

@@ -19,9 +19,8 @@ from pymysql import err
 from pymysql.constants import CR
 
 from tidegate.sources.rows.fitting import Spec
-from tidegate.sources.sql import texts
-from tidegate.sources.sql.dialect import undecodable
-from tidegate.sources.sql.fetched import Fetched, Row, Values
+from tidegate.sources.sql.dialect import spelled, undecodable
+from tidegate.sources.sql.texts import Texts, typed
 
 Places = npt.NDArray[np.int64]
 Reader = tuple[str | None, Callable[[Any], Any] | None]
@@ -35,7 +34,7 @@ _LONG = {252: 2, 253: 3, 254: 8}
 
 
 @dataclass(frozen=True)
-class Wire(Fetched):
+class Wire(Texts):
     """An answer, its cells not read yet.
 
     name     of the connection, for messages
@@ -57,40 +56,23 @@ class Wire(Fetched):
         """Of the whole answer."""
         return len(self.answer)
 
-    def column(self, place: int, spec: Spec) -> Values:
-        """An array where Arrow can read it; else the driver's values."""
-        encoding, _ = self.readers[place]
-        array = self._array(place)
-        if (spec.type.name == "bytes") == (encoding is None):
-            found = texts.typed(array, spec)
-            if found is not None:
-                return found
-        return self._values(place, array)
+    @property
+    def width(self) -> int:
+        """Of the answer."""
+        return len(self.cells)
 
-    def numbers(self, place: int) -> pa.Array:
-        """Read by Arrow."""
-        return self._array(place).cast(pa.large_string()).cast(pa.int64())
-
-    def row(self, number: int) -> Row:
-        """Read by the driver."""
-        one = range(len(self))[number]
-        return self._cut(slice(one, one + 1)).rows()[0]
-
-    def rows(self) -> list[Row]:
-        """Read by the driver."""
-        places = range(len(self.cells))
-        columns = [self._values(place, self._array(place)) for place in places]
-        return list(zip(*columns, strict=True))
-
-    def head(self, count: int) -> Wire:
-        """The first ones, of the same octets."""
-        return self._cut(slice(count))
-
-    def _cut(self, part: slice) -> Wire:
+    def cut(self, part: slice) -> Wire:
+        """Some of the rows, of the same octets."""
         cells = [(begins[part], ends[part], null[part]) for begins, ends, null in self.cells]
         return replace(self, cells=cells)
 
-    def _array(self, place: int) -> pa.Array:
+    def at_once(self, place: int, cells: pa.Array, spec: Spec) -> pa.Array | None:
+        """Octets are octets, and all else is text."""
+        encoding, _ = self.readers[place]
+        fits = (spec.type.name == "bytes") == (encoding is None)
+        return typed(cells, spec) if fits else None
+
+    def texts(self, place: int) -> pa.Array:
         """large_binary: the cells of a column.
 
         Arrow's values leave no gaps, so every second one is what lies between two cells.
@@ -103,7 +85,7 @@ class Wire(Fetched):
         odd = np.arange(1, len(offsets), 2)
         return every.take(pa.array(odd, mask=null if null.any() else None))
 
-    def _values(self, place: int, cells: pa.Array) -> list[Any]:
+    def values(self, place: int, cells: pa.Array) -> list[Any]:
         """What PyMySQL makes of *cells*. Raises DataError for text it cannot decode."""
         encoding, make = self.readers[place]
         values: list[Any] = cells.to_pylist()
@@ -111,7 +93,7 @@ class Wire(Fetched):
             try:
                 values = [None if cell is None else cell.decode(encoding) for cell in values]
             except UnicodeDecodeError as error:
-                raise undecodable(self.name, error) from None
+                raise undecodable(self.name, spelled(error)) from None
         if make is None:
             return values
         return [None if value is None else make(value) for value in values]

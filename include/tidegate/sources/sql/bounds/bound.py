@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 FIRST_SECONDS = 3.0
 """How long a stream's first run waits for a bound: without one, the next reads all again."""
+LOOKBACK = 1000
+"""Numbers read again where no safe moment tells which are still to come, and the file is silent."""
 _WAIT = 0.3
 
 
@@ -187,7 +189,7 @@ class Bound:
             return self._stream.lookback
         if self._temporal:
             return "0s" if none else "1m"
-        return 0 if none else 1000
+        return 0 if none else LOOKBACK
 
     @property
     def _temporal(self) -> bool:
