@@ -10,13 +10,14 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 import services
 from store.increments import Desk
 from store.test_loading import row
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
-from tidegate.store import open_store
+from tidegate.store import engine, open_store
 from tidegate.store.record import staging
 
 SECRET = "wr0ng p@ss"
@@ -105,3 +106,35 @@ def test_an_error_of_a_statement_shows_no_row(
             desk.load([row(2, customer="eve.adams@example.org", _held="no")])
     assert isinstance(error.value.__cause__, psycopg.Error)
     assert "parameters hidden" in str(error.value)
+
+
+def test_a_session_that_is_used_again_holds_nothing_of_its_last_use(
+    postgres: services.Server,
+) -> None:
+    made = engine.create(postgres.fresh())
+    pid = sa.text("SELECT pg_backend_pid()")
+    with made.connect() as connection:
+        first = connection.execute(pid).scalar_one()
+        connection.exec_driver_sql("CREATE TEMPORARY TABLE computed (number INT)")
+        connection.exec_driver_sql("SELECT pg_advisory_lock(7)")
+        connection.commit()
+    with engine.snapshot(made) as connection:
+        assert connection.execute(pid).scalar_one() == first
+    with made.connect() as connection:
+        assert connection.execute(pid).scalar_one() == first
+        assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "read committed"
+        assert connection.exec_driver_sql("SELECT to_regclass('computed')").scalar() is None
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        assert connection.exec_driver_sql(locks).scalar() == 0
+    made.dispose()
+
+
+def test_a_session_that_died_between_two_uses_is_replaced(postgres: services.Server) -> None:
+    endpoint = postgres.fresh()
+    made = engine.create(endpoint)
+    with made.connect() as connection:
+        pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    postgres.execute(endpoint, f"SELECT pg_terminate_backend({pid})")
+    with made.connect() as connection:
+        assert connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one() != pid
+    made.dispose()

@@ -322,9 +322,11 @@ def test_migrated_and_created_stores_have_the_same_fixed_tables(server: services
     open_store(created).close()
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with engines.create(migrated).begin() as connection:
+    made = engines.create(migrated)
+    with made.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    made.dispose()
     assert schema(server, migrated) == schema(server, created)
 
 
@@ -367,7 +369,7 @@ def test_operators_may_choose_when_a_store_is_upgraded(
     with pytest.raises(ConfigError, match=r"has schema 0001.*run: tidegate upgrade"):
         open_store(endpoint)
     assert contents(server, endpoint) == before
-    assert upgrade.ensure(engines.create(endpoint), "store", asked=True) == "0001"
+    assert upgrade.run(endpoint) == ("0001", upgrade.HEAD)
     open_store(endpoint).close()
 
 

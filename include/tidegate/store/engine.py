@@ -78,17 +78,28 @@ def _postgres(endpoint: Endpoint) -> Engine:
         extra.setdefault("sslmode", "verify-full")
     if "unix_socket" in endpoint.options:
         extra["host"] = endpoint.options["unix_socket"]
-    return sa.create_engine(
+    engine = sa.create_engine(
         endpoint.url,
-        poolclass=sa.NullPool,
+        pool_size=2,  # one loads, the other keeps the lease; both end with the store
+        max_overflow=-1,
+        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
+            "prepare_threshold": None,  # plans would outlive the columns they were made for
             "options": f"-c timezone=UTC -c lock_timeout={BUSY_SECONDS}s "
             "-c idle_in_transaction_session_timeout=600s -c datestyle=ISO",
             **extra,
         },
     )
+
+    @event.listens_for(engine, "checkin")
+    def _checkin(connection: Any, _: Any) -> None:
+        """What a session holds ends with its use; a lost connection is found out later."""
+        if connection is not None and not connection.closed:
+            connection.pgconn.exec_(b"DISCARD TEMP; SELECT pg_advisory_unlock_all()")
+
+    return engine
 
 
 class _BitXor:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
+from weakref import finalize
 
 import pyarrow as pa
 from sqlalchemy.engine import Connection
@@ -48,11 +49,12 @@ from tidegate.types import Column
 
 
 class Store(Library, Questions, Verifying):
-    """A knowledge store. Opens one connection per operation; safe to share between threads."""
+    """A knowledge store. Uses one connection per operation; safe to share between threads."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._engine = engines.create(endpoint)
+        self._closed = finalize(self, self._engine.dispose)
         self._leases = Leases(self._engine)
         with engines.translated(endpoint):
             upgrade.ensure(self._engine, endpoint.name)
@@ -69,8 +71,8 @@ class Store(Library, Questions, Verifying):
         self.close()
 
     def close(self) -> None:
-        """Release what the store holds."""
-        self._engine.dispose()
+        """Release what the store holds; a store that nobody has any more closes itself."""
+        self._closed()
 
     def state(self, stream: str) -> StreamState:
         """Watermark and generation of *stream*."""

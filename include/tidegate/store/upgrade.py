@@ -31,8 +31,12 @@ _in_turn = Lock()  # Alembic keeps what it works on in a global
 
 def run(endpoint: Endpoint) -> tuple[str | None, str]:
     """Upgrade because somebody asks for it; returns the versions before and after."""
-    with engines.translated(endpoint):
-        return ensure(engines.create(endpoint), endpoint.name, asked=True), HEAD
+    engine = engines.create(endpoint)
+    try:
+        with engines.translated(endpoint):
+            return ensure(engine, endpoint.name, asked=True), HEAD
+    finally:
+        engine.dispose()
 
 
 def ensure(engine: Engine, name: str, *, asked: bool = False) -> str | None:
