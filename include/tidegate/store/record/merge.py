@@ -58,7 +58,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     script = Script(connection, names, {"seq": seq})
     pieces = _pieces(script, records)
     empty = script.number(_COUNT_SOME) == 0
-    script.run(_ADD_ACTION, {"action": "insert" if empty else "same"})
+    script.run(_ADD_ACTION, {"action": "insert" if empty else "new"})
     repeated, fates = (_begin if empty else _go_on)(script, pieces, records)
     marked = hidden = 0
     if records.marks:
@@ -87,17 +87,20 @@ def _pieces(script: Script, records: Records) -> Pieces:
     keys = [keytext.key(dialect, columns, names, "s") for names in records.refs.values()]
     values = records.values + refs
     everything = [*values, *records.gone, "_duplicate"]
-    names = map(script.quote, (name for name in values if name != "_key"))
-    sets = [f"{name} = excluded.{name}" for name in names]
+    staged = [*cells, *(f"s.{name}" for name in own), *keys]
+    pairs = zip(values, staged, strict=True)
+    sets = [f"{script.quote(name)} = {cell}" for name, cell in pairs if name != "_key"]
     # A new version has nothing of what the stream no longer has; its history keeps it.
     sets += [f"{script.quote(name)} = NULL" for name in records.gone]
     # What has nothing to compare, as a row that is gone, repeats nothing.
-    kept = f"{script.quote(records.current)}._duplicate AND excluded._same IS NOT NULL"
+    kept = f"{script.quote(records.current)}._duplicate AND s._same IS NOT NULL"
     sets.append(f"_duplicate = {kept if records.marks else 'false'}")
+    row, place = ("_rowid_", "INTEGER") if dialect == "sqlite" else ("ctid", "tid")
     return {
-        "row": "_rowid_" if dialect == "sqlite" else "ctid",
+        "row": row,
+        "place": place,
         "values": script.columns(values),
-        "staged": ", ".join([*cells, script.columns(own, "s."), *keys]),
+        "staged": ", ".join(staged),
         "all": script.columns(everything),
         "olds": script.columns(everything, "c."),
         "sets": ", ".join(sets),
@@ -121,27 +124,35 @@ def _begin(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates
 
 
 def _go_on(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates]:
-    """Late versions and those that reigned go into history, the new ones reign."""
+    """Late versions and those that reigned go into history, the new ones reign.
+
+    The current table is searched once: the stage notes where the record of each row is.
+    """
     evolve.index(script.connection, records)
-    touch = {"table": script.quote(records.current), "picked": ""}
-    staged, touched = script.number(_COUNT), script.run(_WIDEN, touch)
-    if touched == staged:
-        return 0, {"same": touched}
-    repeated = _fold(script, pieces) if script.number(_COUNT_KEYS) < staged else 0
+    script.run(_ADD_PLACE, pieces)
+    repeated = _fold(script, pieces) if script.number(_COUNT_REPEATED) else 0
     if repeated:
-        script.run(_WIDEN, touch)
+        _widen(script, records.current, _SAME)
     script.run(_CLASSIFY, pieces)
     fates = dict(script.rows(_COUNT_ACTIONS))
     if fates.get("update", 0) + fates.get("delete", 0):
         script.run(_BEGIN_EARLIER)
         script.run(_SUPERSEDE, pieces)
+        script.run(_UPDATE, pieces)
     if fates.get("stale", 0):
-        late = {"table": script.quote(records.history), "picked": "s._action = 'stale' AND "}
-        script.run(_WIDEN, late)
+        _widen(script, records.history, "s._action = 'stale' AND " + _SAME)
         script.run(_KEEP_LATE, pieces)
-    if sum(fates.get(action, 0) for action in ("insert", "update", "delete")):
-        script.run(_UPSERT, pieces)
+    if fates.get("same", 0) and not repeated:
+        _widen(script, records.current, _THERE, pieces["row"])
+    if fates.get("insert", 0):
+        script.run(_INSERT, pieces)
     return repeated, fates
+
+
+def _widen(script: Script, table: str, which: str, row: str = "") -> None:
+    """Let the versions of *table* that the stage has too have the bounds of both."""
+    names = {"table": script.quote(table), "row": row}
+    script.run(_WIDEN, {**names, "which": which.format_map(names)})
 
 
 def _fold(script: Script, pieces: Pieces) -> int:
@@ -159,9 +170,11 @@ _COUNT_SOME = "SELECT count(*) FROM (SELECT 1 FROM {current} LIMIT 1) AS one"
 
 _ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
 
-_COUNT = "SELECT count(*) FROM {stage}"
+_ADD_PLACE = "ALTER TABLE {stage} ADD COLUMN _place {place}"
 
-_COUNT_KEYS = "SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key) AS keys"
+_COUNT_REPEATED = """
+SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key HAVING count(*) > 1 LIMIT 1) AS found
+"""
 
 _WIDEN_STAGED = """
 UPDATE {stage} SET _first = g.low FROM (
@@ -187,21 +200,20 @@ UPDATE {stage} SET _action = 'stale' WHERE {row} IN (
   ) AS ranked WHERE rank > 1)
 """
 
-# What equals the reigning version widens its bounds, also when a newer version takes its place.
 _CLASSIFY = """
-UPDATE {stage} SET _action = found.action FROM (
-  SELECT s.{row} AS place, CASE
-    WHEN c._key IS NULL THEN 'insert'
+UPDATE {stage} SET _place = found.there, _action = found.action FROM (
+  SELECT s.{row} AS place, c.{row} AS there, CASE
     WHEN c._hash = s._hash THEN 'same'
+    WHEN s._action = 'stale' THEN 'stale'
+    WHEN c._key IS NULL THEN 'insert'
     WHEN (s._token, s._hash) < (c._token, c._hash) THEN 'stale'
     WHEN s._deleted AND NOT c._deleted THEN 'delete'
     ELSE 'update' END AS action
   FROM {stage} AS s LEFT JOIN {current} AS c ON c._key = s._key
-  WHERE (s._action = 'same' AND (c._key IS NULL OR c._hash <> s._hash))
-    OR (s._action = 'stale' AND c._hash = s._hash)
 ) AS found WHERE found.place = {stage}.{row}
 """
 
+# What equals the reigning version widens its bounds, also when a newer version takes its place.
 _WIDEN = """
 UPDATE {table} SET
   _first = CASE WHEN s._first < {table}._first THEN s._first ELSE {table}._first END,
@@ -210,10 +222,14 @@ UPDATE {table} SET
     WHEN (s._token, s._source_hash) > ({table}._token, {table}._source_hash)
     THEN s._source_hash ELSE {table}._source_hash END
 FROM {stage} AS s
-WHERE {picked}s._key = {table}._key AND s._hash = {table}._hash
+WHERE {which}
   AND (s._first < {table}._first
     OR (s._token, s._source_hash) > ({table}._token, {table}._source_hash))
 """
+
+_SAME = "s._key = {table}._key AND s._hash = {table}._hash"
+
+_THERE = "s._action = 'same' AND s._place = {table}.{row}"
 
 _COUNT_ACTIONS = "SELECT _action, count(*) FROM {stage} GROUP BY _action"
 
@@ -229,7 +245,12 @@ UPDATE {stage} SET _first = h.low FROM (
 _SUPERSEDE = """
 INSERT INTO {history} ({all}, _seq, _seq_to)
 SELECT {olds}, c._seq, :seq FROM {current} AS c
-JOIN {stage} AS s ON s._key = c._key WHERE s._action IN ('update', 'delete')
+JOIN {stage} AS s ON s._place = c.{row} WHERE s._action IN ('update', 'delete')
+"""
+
+_UPDATE = """
+UPDATE {current} SET {sets}, _seq = :seq FROM {stage} AS s
+WHERE s._place = {current}.{row} AND s._action IN ('update', 'delete')
 """
 
 _KEEP_LATE = """
@@ -242,10 +263,4 @@ WHERE s._action = 'stale' AND NOT EXISTS (
 _INSERT = """
 INSERT INTO {current} ({values}, _seq)
 SELECT {staged}, :seq FROM {stage} AS s WHERE s._action = 'insert'
-"""
-
-_UPSERT = """
-INSERT INTO {current} ({values}, _seq)
-SELECT {staged}, :seq FROM {stage} AS s WHERE s._action IN ('insert', 'update', 'delete')
-ON CONFLICT (_key) DO UPDATE SET {sets}, _seq = excluded._seq
 """
