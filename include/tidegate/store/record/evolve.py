@@ -158,9 +158,10 @@ _KEYS = (("_key",), ("_key", "_hash", "_seq_to"))
 """Primary keys of the current and of the history table."""
 
 
-_FILLED = 50
+_FILLED = 90
 """Percent of a page of current versions that PostgreSQL fills at first: the rest is for touches,
-which then stay on their page and leave the indexes alone."""
+which then stay on their page and leave the indexes alone. What is read whole again outgrows it
+once; with more room, every increment has more pages to visit."""
 
 
 def _indexed(records: Records, table: str) -> list[str]:

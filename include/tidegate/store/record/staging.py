@@ -66,9 +66,9 @@ def cell(connection: Connection, column: Column, alias: str) -> str:
 
 
 def fill(connection: Connection, records: Records, pages: Iterable[pa.Table]) -> None:
-    """Copy *pages* (columns of ``records.values``) into the stage."""
+    """Copy *pages* (columns of ``records.values``) into the stage, in the order of the indexes."""
     put = _copy if connection.dialect.name == "postgresql" else _insert
-    put(connection, records, (page.select(records.values) for page in pages))
+    put(connection, records, (page.select(records.values).sort_by("_key") for page in pages))
 
 
 def _copy(connection: Connection, records: Records, pages: Iterator[pa.Table]) -> None:
