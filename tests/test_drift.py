@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from services import Server
 from shops import STAMP, Shop
-from tidegate import cli, faults, path, stage
+from tidegate import cli, faults, path, pulling, stage
 from tidegate.errors import ChangedError, ConfigError, DriftError
 from tidegate.model import Increment, Mode, Window
 from tidegate.pipeline.models import Drift
@@ -332,11 +332,11 @@ def test_a_table_that_does_not_come_to_rest_is_left_for_later(shop: Shop, at: An
     def grow() -> None:
         shop.execute(f"ALTER TABLE orders ADD COLUMN extra_{next(numbers)} INTEGER")
 
-    at("pull.read", grow, path.RESTARTS + 1)
+    at("pull.read", grow, pulling.RESTARTS + 1)
     request = shop.request()
     with pytest.raises(ChangedError, match=r"shop\.orders: the table changed while it was read"):
         path.run(shop.job(), request)
-    assert next(numbers) == path.RESTARTS + 1
+    assert next(numbers) == pulling.RESTARTS + 1
     assert in_store(shop) == before
     path.run(shop.job(), replace(request, attempt=2))
     agrees(shop)
@@ -349,7 +349,7 @@ def test_a_change_behind_the_last_restart_is_no_loss(shop: Shop, at: Any) -> Non
     at(
         "pull.read",
         lambda: shop.execute(f"ALTER TABLE orders ADD COLUMN extra_{next(numbers)} INTEGER"),
-        path.RESTARTS,
+        pulling.RESTARTS,
     )
     shop.run()
     agrees(shop)

@@ -129,6 +129,6 @@ def test_who_may_not_look_sees_nothing_on_any_route(staged: Increment) -> None:
 
 
 def test_long_increments_are_cut_short_on_the_page(staged: Increment) -> None:
-    many = replace(staged, pages=staged.pages * 1000)
+    many = replace(staged, pages=tuple(staged.pages) * 1000)
     assert page.summary(many).count("page-00000.parquet") == 200
     assert "<td>1000</td>" in page.summary(many)

@@ -554,7 +554,7 @@ def test_a_staged_page_that_was_changed_is_not_used(small: Shop, step: str) -> N
     steps["validate"] = path.validate(job, steps["clean"])
     page = stage.path(steps[step].where) / steps[step].pages[0].name
     page.write_bytes(page.read_bytes().replace(b"ann", b"eve"))
-    later = {"pull": path.clean, "clean": path.validate, "validate": path.load}[step]
+    later: Any = {"pull": path.clean, "clean": path.validate, "validate": path.load}[step]
     with pytest.raises(MismatchError, match=r"shop\.orders: .* is not what was staged\. Clear"):
         later(job, steps[step])
     if step == "pull":  # the rows as they were pulled go to quarantine

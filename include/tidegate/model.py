@@ -18,7 +18,7 @@ page is row *i* of the pulled page of the same name, and every pulled row can be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -212,7 +212,7 @@ class Increment:
     where: str
     origin: str
     columns: tuple[dict[str, Json], ...]
-    pages: tuple[StagedPage, ...]
+    pages: Sequence[StagedPage]
     read: int
     generation: int
     low: Watermark | None

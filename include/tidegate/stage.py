@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tidegate import settings
+from tidegate.coming import Coming, Onward
 from tidegate.errors import MismatchError, UnavailableError
 from tidegate.model import (
     Check,
@@ -60,18 +61,33 @@ def is_staged(where: str) -> bool:
 class Writer:
     """Writes the pages of one increment into *where*, in order.
 
+    With the second page, *onward* is given the increment as far as it is known, whose pages keep
+    coming: what is larger than a page goes through several steps at once.
+
     first  the smallest order token that was written; 0: none
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(
+        self, where: str, begun: Increment | None = None, onward: Onward | None = None
+    ) -> None:
         self.where = where
         self.pages: list[StagedPage] = []
         self.rows = 0
         self.held = 0
         self.first = 0
+        self._begun = begun
+        self._onward = onward
+        self._coming = Coming()
         self._folder = path(where)
         with _writing(where):
             self._folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error:
+            self._coming.fail(error)
 
     def write(self, table: pa.Table) -> StagedPage:
         """Stage *table* as the next page."""
@@ -95,6 +111,9 @@ class Writer:
         self.held += table.num_rows - table.column("_held").null_count
         smallest = pc.min(table.column("_token")).as_py() or 0
         self.first = min(self.first, smallest) if self.first else smallest
+        self._coming.add(page)
+        if self._begun and self._onward and len(self.pages) == 2:
+            self._onward(replace(self._begun, where=self.where, pages=self._coming))
         return page
 
     def write_gone(self, keys: Sequence[str], token: int) -> StagedPage:
@@ -123,6 +142,7 @@ class Writer:
         text = json.dumps(asdict(done), ensure_ascii=False, indent=1)
         with _writing(self.where):
             (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+        self._coming.close(done)
         return done
 
 

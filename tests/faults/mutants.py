@@ -194,10 +194,11 @@ MUTANTS = (
         "the order of pull: the bound is computed when everything was read",
         (
             Patch(
-                "path.py",
-                "    increment = writer.close(\n        Increment(\n",
-                "    seen = source.observe(store, state.memory)\n"
-                "    increment = writer.close(\n        Increment(\n",
+                "pulling.py",
+                "        memory = {**(seen.memory or {}), **source.memory()}\n",
+                "        seen = source.observe(store, state.memory)\n"
+                "        memory = {**(seen.memory or {}), **source.memory()}\n"
+                "        begun = replace(begun, high=seen.high)\n",
             ),
         ),
         (f"{RULES}a_row_that_arrives_while_the_last_page_is_read_is_not_passed_over",),
@@ -207,7 +208,7 @@ MUTANTS = (
         "reading from the old watermark: it is read from the new bound on",
         (
             Patch(
-                "path.py",
+                "pulling.py",
                 "    if watermark is None or seen.floor is None:\n        return watermark\n",
                 "    if True:\n        return watermark and (seen.high or watermark)\n",
             ),
@@ -219,7 +220,7 @@ MUTANTS = (
         "the floor that a clock leaves that was set back",
         (
             Patch(
-                "path.py",
+                "pulling.py",
                 "    if watermark is None or seen.floor is None:\n        return watermark\n",
                 "    if True:\n        return watermark\n",
             ),
@@ -347,7 +348,7 @@ MUTANTS = (
         "the look at the table's columns after the last page",
         (
             Patch(
-                "path.py",
+                "pulling.py",
                 '    faults.point("pull.read")\n    if what := source.changed():\n',
                 '    faults.point("pull.read")\n    if what := "":\n',
             ),
@@ -370,7 +371,7 @@ MUTANTS = (
                 "        yield from some\n",
             ),
             Patch(
-                "path.py",
+                "pulling.py",
                 '        absent -= set(page.column("_key").to_pylist() if absent else ())\n',
             ),
         ),
@@ -379,13 +380,13 @@ MUTANTS = (
     Mutant(
         "tombstone-without-a-number",
         "the number of the read that did not find a row: it is older than the row",
-        (Patch("path.py", "reading.number << PAGE_BITS | len(writer.pages)", "0"),),
+        (Patch("pulling.py", "begun.read << PAGE_BITS | len(writer.pages)", "0"),),
         (f"{VERIFY}every_planted_fault_is_found_and_repaired[sqlite-sqlite]",),
     ),
     Mutant(
         "tombstone-for-ever",
         "the number of the read that did not find a row: it is newer than all to come",
-        (Patch("path.py", "reading.number << PAGE_BITS | len(writer.pages)", "1 << 62"),),
+        (Patch("pulling.py", "begun.read << PAGE_BITS | len(writer.pages)", "1 << 62"),),
         (f"{VERIFY}a_row_that_comes_back_after_it_was_gone_is_loaded_again",),
     ),
     Mutant(

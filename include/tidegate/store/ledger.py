@@ -40,7 +40,7 @@ class Part:
 
     number: int
     of: int
-    pages: tuple[int, ...]
+    pages: slice
 
     @property
     def last(self) -> bool:

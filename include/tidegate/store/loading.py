@@ -13,7 +13,7 @@ stored, a load has one part.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate import faults, stage, tombstones
+from tidegate.coming import whole
 from tidegate.connections import Endpoint
 from tidegate.errors import MismatchError, UnavailableError
 from tidegate.model import GONE, Increment, Json, Mode, Report, Watermark
@@ -41,10 +42,14 @@ RECONNECTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True)
 class Load:
-    """What is loaded: the validated increment, and the stream that says what its rows mean."""
+    """What is loaded: the validated increment, and the stream that says what its rows mean.
+
+    With *judged*, *increment* is the cleaned one, and that one tells which rows may be loaded.
+    """
 
     increment: Increment
     stream: Stream
+    judged: Callable[[], Increment] | None = None
 
     @property
     def columns(self) -> list[Column]:
@@ -54,10 +59,10 @@ class Load:
     @property
     def parts(self) -> list[Part]:
         """What is committed at once. The keys that are gone come with the last part."""
-        pages = range(len(self.increment.pages))
-        if len(pages) < 2 or self.increment.generation == 0:
-            return [Part(1, 1, tuple(pages))]
-        return [Part(page + 1, len(pages), (page,)) for page in pages]
+        if self.increment.generation == 0 or len(self.increment.pages) < 2:
+            return [Part(1, 1, slice(None))]
+        pages = len(self.increment.pages)
+        return [Part(page + 1, pages, slice(page, page + 1)) for page in range(pages)]
 
     def gone(self, part: Part) -> int:
         """How many keys of *part* the source no longer has."""
@@ -65,7 +70,7 @@ class Load:
 
     def rows(self, part: Part) -> int:
         """How many rows *part* has to account for."""
-        return sum(self.increment.pages[page].rows for page in part.pages) + self.gone(part)
+        return sum(page.rows for page in self.increment.pages[part.pages]) + self.gone(part)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,6 @@ class Loader:
         watermark, MismatchError when the pulled rows cannot all be accounted for, UnavailableError
         when the store is lost. The parts loaded until then stay; the watermark is where it was.
         """
-        _require_rows(todo)
         increment = todo.increment
         marks = "drop_duplicates" in [name for name, _ in increment.cleaned]
         plan = records.plan(increment.request.stream, todo.columns, todo.stream, marks)
@@ -114,6 +118,11 @@ class Loader:
             with connection.execution_options(reads=True).begin():
                 staging.create(connection, plan)
                 staging.fill(connection, plan, self._passed(connection, todo, plan, part))
+                if todo.judged:
+                    final = replace(todo, increment=todo.judged(), judged=None)
+                    self._settle(connection, todo, final, plan, part)
+                    todo = final
+            _require_rows(todo)
             faults.point("load.copied")
             with connection.execution_options(reads=False).begin() as transaction:
                 report = _commit(connection, todo, plan, part)
@@ -121,6 +130,15 @@ class Loader:
                     transaction.rollback()
             faults.point("load.after_commit")
             return report
+
+    def _settle(
+        self, connection: Connection, todo: Load, final: Load, plan: Records, part: Part
+    ) -> None:
+        """The rows of *todo* that are held in *final* leave the stage again."""
+        rows = final.rows(part) - final.increment.held
+        if staging.drop(connection, plan, _held_since(todo, final)) != rows:
+            staging.create(connection, plan)
+            staging.fill(connection, plan, self._passed(connection, final, plan, part))
 
     def _outcome(self, todo: Load, part: Part) -> Report | None:
         """The report of *part* if it was committed after all; None: it was not, or who knows.
@@ -147,15 +165,15 @@ class Loader:
     ) -> Iterator[pa.Table]:
         """The good rows of *part*, with the columns that the stage takes."""
         increment, layout = todo.increment, Layout.of(plan, todo.stream)
-        for page in part.pages:
+        for page in increment.pages if part.of == 1 else increment.pages[part.pages]:
             self.leases.renew(increment.request.stream, increment.fence)
-            table = stage.read(increment, increment.pages[page])
+            table = stage.read(increment, page)
             table = table.filter(pc.is_null(table.column("_held")))
             table = staging.kept(connection, table)
             yield _dressed(
                 layout, table, tombstones.among(table, todo.stream.deleted, todo.columns)
             )
-        if part.last and (keys := stage.gone(increment)) is not None:
+        if part.last and (keys := stage.gone(whole(increment))) is not None:
             yield _dressed(layout, _bare(plan, keys), pa.array([True] * keys.num_rows))
 
     def _details(self, reports: list[Report]) -> dict[str, Json]:
@@ -169,6 +187,16 @@ class Loader:
                 commits = [report.seq for report in reports if report.seq]
                 details["fates"] = replay.fates(connection, reports[-1].stream, commits)
         return details
+
+
+def _held_since(todo: Load, final: Load) -> Iterator[pa.Table]:
+    """The rows that are held in *final* and were not in *todo*."""
+    cleaned, judged = whole(todo.increment), final.increment
+    for before, after in zip(cleaned.pages, judged.pages, strict=True):
+        if before.digest != after.digest:
+            passed = pc.is_null(stage.read(cleaned, before, ["_held"]).column("_held"))
+            page = stage.read(judged, after, ["_key", "_token", "_source_hash", "_held"])
+            yield page.filter(pc.and_(passed, pc.is_valid(page.column("_held"))))
 
 
 def _require_rows(todo: Load) -> None:

@@ -43,21 +43,19 @@ def key_of(key: str | None, source_hash: int) -> str:
     return key if key is not None else f"?{source_hash & (2**64 - 1):016x}"
 
 
-def rows(increment: Increment, pages: Iterable[int]) -> Iterator[Held]:
+def rows(increment: Increment, pages: slice) -> Iterator[Held]:
     """The held rows of these *pages*, each with the row as it was pulled."""
     if not increment.held:
         return
     pulled = stage.load_manifest(increment.origin)
-    for number in pages:
-        page = stage.read(
-            increment, increment.pages[number], ["_key", "_token", "_source_hash", "_held"]
-        )
+    for staged, pulled_page in zip(increment.pages[pages], pulled.pages[pages], strict=True):
+        page = stage.read(increment, staged, ["_key", "_token", "_source_hash", "_held"])
         places = [
             row for row, held in enumerate(page.column("_held").to_pylist()) if held is not None
         ]
         if not places:
             continue
-        source = stage.read(pulled, pulled.pages[number]).take(places)
+        source = stage.read(pulled, pulled_page).take(places)
         data = [name for name in source.column_names if name not in {*BOOKKEEPING, GONE}]
         cells = source.select(data).to_pylist()
         for row, original in zip(page.take(places).to_pylist(), cells, strict=True):

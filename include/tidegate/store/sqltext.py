@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,12 @@ class Script:
         *fragments* are pieces of SQL made of quoted identifiers only.
         """
         return max(self._execute(template, fragments or {}, values).rowcount, 0)
+
+    def many(self, template: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute once for each of *rows*."""
+        if rows:
+            text = template.format_map(self._quoted())
+            self.connection.execute(sa.text(text), [dict(row) for row in rows])
 
     def number(
         self, template: str, fragments: Mapping[str, str] | None = None, **values: Any

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
@@ -152,9 +152,15 @@ class Store(Library, Questions, Verifying):
         with self._writing() as connection:
             return ledger.issue_read(connection, stream)
 
-    def load(self, increment: Increment, stream: Stream) -> Report:
+    def load(
+        self,
+        increment: Increment,
+        stream: Stream,
+        judged: Callable[[], Increment] | None = None,
+    ) -> Report:
         """Load a validated increment; see :mod:`tidegate.store.loading`."""
-        return Loader(self._engine, self.endpoint, self._leases).load(Load(increment, stream))
+        todo = Load(increment, stream, judged)
+        return Loader(self._engine, self.endpoint, self._leases).load(todo)
 
     def derive(self, name: str, stream: Stream, rows: int = 20_000) -> Iterator[Step]:
         """Derive what *name* says by another mapping, commit by commit; see :mod:`.derive`."""

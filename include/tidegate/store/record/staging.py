@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from tidegate.ahead import ahead
 from tidegate.store.record.records import Records
-from tidegate.store.sqltext import quoted
+from tidegate.store.sqltext import Script, quoted
 from tidegate.store.tables import store_type
 from tidegate.types import Column, ColumnType
 
@@ -69,6 +69,33 @@ def fill(connection: Connection, records: Records, pages: Iterable[pa.Table]) ->
     """Copy *pages* (columns of ``records.values``) into the stage, in the order of the indexes."""
     put = _copy if connection.dialect.name == "postgresql" else _insert
     put(connection, records, (page.select(records.values).sort_by("_key") for page in pages))
+
+
+def drop(connection: Connection, records: Records, pages: Iterable[pa.Table]) -> int:
+    """Take the rows of *pages* (key, token, source hash) out of the stage; how many are left."""
+    script = Script(connection, {"stage": records.stage, "dropped": f"dropped__{records.current}"})
+    script.run(_BEGIN_DROPPED)
+    for page in pages:
+        script.many(_ADD_DROPPED, page.select(["_key", "_token", "_source_hash"]).to_pylist())
+    script.run(_DROP)
+    script.run(_END_DROPPED)
+    return script.number(_COUNT)
+
+
+_BEGIN_DROPPED = """
+CREATE TEMPORARY TABLE {dropped} AS SELECT _key, _token, _source_hash FROM {stage} LIMIT 0
+"""
+
+_ADD_DROPPED = "INSERT INTO {dropped} VALUES (:_key, :_token, :_source_hash)"
+
+_DROP = """
+DELETE FROM {stage} WHERE (_key, _token, _source_hash) IN (
+  SELECT _key, _token, _source_hash FROM {dropped})
+"""
+
+_END_DROPPED = "DROP TABLE {dropped}"
+
+_COUNT = "SELECT count(*) FROM {stage}"
 
 
 def _copy(connection: Connection, records: Records, pages: Iterator[pa.Table]) -> None:
