@@ -99,13 +99,14 @@ class Writer:
         import pyarrow.parquet as parquet
 
         data = _staged(increment, page)
-        columns = ["_token", "_held"]
-        return self._next(data, parquet.read_table(pa.BufferReader(data), columns=columns))
+        table = parquet.read_table(pa.BufferReader(data), columns=["_token", "_held"])
+        return self._next(data, table, page.digest)
 
-    def _next(self, data: bytes, table: pa.Table) -> StagedPage:
+    def _next(self, data: bytes, table: pa.Table, digest: str = "") -> StagedPage:
         import pyarrow.compute as pc
 
-        page = self._write(f"page-{len(self.pages):05d}.parquet", data, table.num_rows)
+        name = f"page-{len(self.pages):05d}.parquet"
+        page = self._write(name, data, table.num_rows, digest or _digest(data))
         self.pages.append(page)
         self.rows += table.num_rows
         self.held += table.num_rows - table.column("_held").null_count
@@ -122,12 +123,13 @@ class Writer:
 
         tokens = pa.array([token] * len(keys), pa.int64())
         table = pa.table({"_key": pa.array(keys, pa.string()), "_token": tokens})
-        return self._write(GONE, _encoded(table), table.num_rows)
+        data = _encoded(table)
+        return self._write(GONE, data, table.num_rows, _digest(data))
 
-    def _write(self, name: str, data: bytes, rows: int) -> StagedPage:
+    def _write(self, name: str, data: bytes, rows: int, digest: str) -> StagedPage:
         with _writing(self.where):
             (self._folder / name).write_bytes(data)
-        return StagedPage(name, rows, _digest(data))
+        return StagedPage(name, rows, digest)
 
     def close(self, increment: Increment) -> Increment:
         """Write the manifest; what it returns is complete."""

@@ -165,3 +165,18 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_few_expectations_need_is_imported_by_those_that_need_it() -> None:
+    code = (
+        "import sys\n"
+        "from tidegate.validate import engine\n"
+        "engine.load()\n"
+        "known = len(sys.modules)\n"
+        "from scipy import stats\n"
+        "print(len(sys.modules) == known, float(stats.norm.cdf(0)), len(sys.modules) > known)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["True", "0.5", "True"]

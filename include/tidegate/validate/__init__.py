@@ -17,6 +17,8 @@ __all__ = ["Outcome", "Suite", "warm"]
 
 def warm() -> None:
     """Import what validation needs, so that processes forked from this one start at once."""
+    import scipy.stats  # noqa: F401  else whoever needs it would import it again
+
     from tidegate.validate import engine
 
     engine.load()
