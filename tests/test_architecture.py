@@ -37,6 +37,7 @@ BANNED_FUNCTIONS = {"eval", "exec", "compile", "__import__"}
 BANNED_MODULES = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 # Signals between two modules, never seen by a caller of the package: where each is caught.
 SIGNALS = {
+    "tidegate.coming.EndedError": "path.py",
     "tidegate.clean.functions.UnfitError": "clean/expression.py",
     "tidegate.sources.sql.dialect.UndecodableError": "sources/sql/session.py",
     "tidegate.sources.rows.fitting.UnfitError": "sources/rows/cells.py",

@@ -137,20 +137,25 @@ def _forget(job: Job, increment: Increment) -> None:
 def run(job: Job, request: Request) -> Report:
     """The whole path in one process; whatever ends it frees the lease: nobody tries it again."""
     try:
+        return _walk(job, request)
+    except BaseException:
+        with suppress(TidegateError), job.store() as store:
+            store.abandon(request.stream, request.run_id)
+        raise
+
+
+def _walk(job: Job, request: Request) -> Report:
+    try:
         with ThreadPoolExecutor() as threads:
             rest = _Rest(job, threads)
             increment = pull(job, request, rest.begin)
             if rest.loading:
                 return rest.loading.result()
-        if increment.empty and request.mode is not Mode.WINDOW:
-            return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
-        return load(job, validate(job, clean(job, increment)))
-    except BaseException as error:
-        with suppress(TidegateError), job.store() as store:
-            store.abandon(request.stream, request.run_id)
-        if isinstance(error, EndedError):
-            raise error.error from None
-        raise
+    except EndedError as ended:
+        raise ended.error from None
+    if increment.empty and request.mode is not Mode.WINDOW:
+        return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
+    return load(job, validate(job, clean(job, increment)))
 
 
 class _Rest:

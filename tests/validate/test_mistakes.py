@@ -150,20 +150,25 @@ def test_telemetry_and_bars_are_off_and_the_environment_is_left_alone() -> None:
     assert "GX_ANALYTICS_ENABLED" not in os.environ
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, tidegate.validate, tidegate.validate.docs\n"
-        "heavy = {'great_expectations', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)\n"
-        "sys.exit(', '.join(heavy) or 0)"
-    )
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """What a new process makes of *code*."""
     package = str(Path(tidegate.__file__).parents[1])
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": package},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, tidegate.validate, tidegate.validate.docs\n"
+        "heavy = {'great_expectations', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -176,7 +181,5 @@ def test_what_few_expectations_need_is_imported_by_those_that_need_it() -> None:
         "from scipy import stats\n"
         "print(len(sys.modules) == known, float(stats.norm.cdf(0)), len(sys.modules) > known)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = python(code)
     assert done.stdout.split() == ["True", "0.5", "True"]

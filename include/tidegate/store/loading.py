@@ -118,10 +118,7 @@ class Loader:
             with connection.execution_options(reads=True).begin():
                 staging.create(connection, plan)
                 staging.fill(connection, plan, self._passed(connection, todo, plan, part))
-                if todo.judged:
-                    final = replace(todo, increment=todo.judged(), judged=None)
-                    self._settle(connection, todo, final, plan, part)
-                    todo = final
+            todo = self._settled(connection, todo, plan, part)
             _require_rows(todo)
             faults.point("load.copied")
             with connection.execution_options(reads=False).begin() as transaction:
@@ -131,14 +128,17 @@ class Loader:
             faults.point("load.after_commit")
             return report
 
-    def _settle(
-        self, connection: Connection, todo: Load, final: Load, plan: Records, part: Part
-    ) -> None:
-        """The rows of *todo* that are held in *final* leave the stage again."""
+    def _settled(self, connection: Connection, todo: Load, plan: Records, part: Part) -> Load:
+        """Validated, whatever was copied before that: the rows held since leave the stage again."""
+        if todo.judged is None:
+            return todo
+        final = replace(todo, increment=todo.judged(), judged=None)  # may take its time
         rows = final.rows(part) - final.increment.held
-        if staging.drop(connection, plan, _held_since(todo, final)) != rows:
-            staging.create(connection, plan)
-            staging.fill(connection, plan, self._passed(connection, final, plan, part))
+        with connection.execution_options(reads=True).begin():
+            if staging.drop(connection, plan, _held_since(todo, final)) != rows:
+                staging.create(connection, plan)
+                staging.fill(connection, plan, self._passed(connection, final, plan, part))
+        return final
 
     def _outcome(self, todo: Load, part: Part) -> Report | None:
         """The report of *part* if it was committed after all; None: it was not, or who knows.
