@@ -56,7 +56,7 @@ class Documents:
         self._required = stream.null_cursor == "quarantine"
         self._exact = [name for name in stream.columns if stream.path(name) == (WHOLE,)]
         self._keys = [
-            (name, stream.path(name), _type(stream, name).name) for name in stream.primary_key
+            (name, stream.path(name), stream.types[name].name) for name in stream.primary_key
         ]
 
     def record(self, raw: RawBSONDocument) -> Record:
@@ -164,11 +164,6 @@ def ids(text: str, type: ColumnType) -> list[Any] | None:
         except (ValueError, TypeError):
             return None
     return None
-
-
-def _type(stream: MongoStream, name: str) -> ColumnType:
-    said = stream.columns[name]
-    return ColumnType.parse(said if isinstance(said, str) else said.type)
 
 
 def _tells(value: Any, type: str) -> bool:
