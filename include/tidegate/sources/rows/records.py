@@ -48,6 +48,7 @@ class Records:
     """Builds the pages of one stream. Of rows with one key and one token, the last one counts.
 
     spell  makes the text of a ``json`` column out of a value; raises ValueError
+    plain  makes Python's own values, or an array of a column's type, out of those of another column
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Records:
         stream: DeclaredStream,
         *,
         spell: Callable[[Any], str] = jsontext.dumps,
-        plain: Callable[[Any], Any] | None = None,
+        plain: Callable[[Sequence[Any], Spec], Sequence[Any] | pa.Array] = lambda values, _: values,
     ) -> None:
         self._key = stream.primary_key
         self._log = stream.deletions
@@ -124,11 +125,11 @@ class Records:
         self.superseded += len(keys) - len(kept)
         return page if len(kept) == len(keys) else page.take(kept)
 
-    def _column(self, spec: Spec, records: Sequence[Record]) -> list[Any]:
+    def _column(self, spec: Spec, records: Sequence[Record]) -> Sequence[Any] | pa.Array:
         found = _found(records, self._paths[spec.column.name])
         if spec.type.name == "json":
             return [None if value is None else self._text(value) for value in found]
-        return found if self._plain is None else [*map(self._plain, found)]
+        return self._plain(found, spec)
 
     def _text(self, value: Any) -> str | Unread:
         """A value that has no JSON text is held."""
