@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from tidegate.hashing import row_hashes
 from tidegate.model import GONE, Reason
 from tidegate.sources.rows import jsontext
+from tidegate.sources.rows.blocks import Block
 from tidegate.sources.rows.fitting import Spec, Unread
 from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
 from tidegate.sources.rows.page import Reasons, Sheet, Tokens
@@ -83,17 +84,34 @@ class Records:
         """The page of *records*, which are of one read."""
         token = tokens.next()
         cells = [self._column(spec, records) for spec in self._specs]
-        sheet = Sheet.of(self._specs, cells)
         reasons = {row: record.reasons for row, record in enumerate(records) if record.reasons}
         marks = [token if record.token is None else record.token for record in records]
+        gone = [record.gone for record in records] if self._log else None
+        return self._page(cells, pa.array(marks, pa.int64()), reasons, gone)
+
+    def compose(self, block: Block, tokens: Tokens) -> pa.Table:
+        """The page of *block*, in which nothing is gone."""
+        token = tokens.next()
+        marks = pa.repeat(token if block.token is None else block.token, len(block))
+        gone = [False] * len(block) if self._log else None
+        return self._page([self._read(spec, block) for spec in self._specs], marks, {}, gone)
+
+    def _page(
+        self,
+        cells: Sequence[Sequence[Any] | pa.Array],
+        marks: pa.Array,
+        reasons: Reasons,
+        gone: Sequence[bool] | None,
+    ) -> pa.Table:
+        sheet = Sheet.of(self._specs, cells)
         books = {
             "_key": sheet.keys(self._key),
-            "_token": pa.array(marks, pa.int64()),
+            "_token": marks,
             "_source_hash": _apart(sheet.hashes(), reasons),
             "_held": sheet.held(self._key, reasons),
         }
-        if self._log:
-            books[GONE] = pa.array([record.gone for record in records], pa.bool_())
+        if gone is not None:
+            books[GONE] = pa.array(gone, pa.bool_())
         return self._latest(pa.table({**sheet.arrays, **books}))
 
     def pages(self, records: Iterable[Record], tokens: Tokens, rows: int) -> Iterator[pa.Table]:
@@ -125,8 +143,16 @@ class Records:
         self.superseded += len(keys) - len(kept)
         return page if len(kept) == len(keys) else page.take(kept)
 
+    def _read(self, spec: Spec, block: Block) -> Sequence[Any] | pa.Array:
+        first, *rest = self._paths[spec.column.name]
+        if not rest and spec.type.name != "json":
+            return block.fitting(first, spec)
+        return self._told([reach(value, rest) for value in block.values(first)], spec)
+
     def _column(self, spec: Spec, records: Sequence[Record]) -> Sequence[Any] | pa.Array:
-        found = _found(records, self._paths[spec.column.name])
+        return self._told(_found(records, self._paths[spec.column.name]), spec)
+
+    def _told(self, found: list[Any], spec: Spec) -> Sequence[Any] | pa.Array:
         if spec.type.name == "json":
             return [None if value is None else self._text(value) for value in found]
         return self._plain(found, spec)
