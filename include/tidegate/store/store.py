@@ -37,7 +37,7 @@ from tidegate.store.digest import Digest
 from tidegate.store.knowledge import derive, mapping
 from tidegate.store.knowledge.derive import Step
 from tidegate.store.leases import Leases
-from tidegate.store.ledger import StreamState
+from tidegate.store.ledger import Activity, StreamState
 from tidegate.store.loading import Load, Loader
 from tidegate.store.questions import Questions
 from tidegate.store.reading.library import Library
@@ -81,6 +81,11 @@ class Store(Library, Questions, Verifying):
         """The same of several; those never pulled are left out."""
         with self._reading() as connection:
             return ledger.states(connection, streams)
+
+    def activity(self, streams: Iterable[str], since: datetime) -> dict[str, Activity]:
+        """When each was read and changed last; see :func:`tidegate.store.ledger.activity`."""
+        with self._reading() as connection:
+            return ledger.activity(connection, streams, since)
 
     def agreement(self, stream: str) -> Agreement | None:
         """The columns agreed on; see :mod:`tidegate.store.agreements`."""
