@@ -55,11 +55,12 @@ from tidegate.job import store_endpoint
 from tidegate.model import Json, Watermark
 from tidegate.pipeline import kinds
 from tidegate.rounds import EVERY, LONGEST_BACK_OFF, Round, Rounds
+from tidegate.sources import Sight
 
 if TYPE_CHECKING:
     from tidegate.connections import Resolve
     from tidegate.pipeline.models import Stream
-    from tidegate.sources import Lookout, Sight
+    from tidegate.sources import Lookout
     from tidegate.store.ledger import StreamState
     from tidegate.store.store import Store
 
@@ -69,6 +70,7 @@ SHARE = 0.05
 """Of the time, that looks may take."""
 FIRST, LONGEST = 3.0, 600.0
 """Seconds before a stream that is still behind is announced again, and what they grow to."""
+NOTHING = Sight(None)
 AHEAD = 2
 """Announcements without a commit: for the run that is under way, and for the next."""
 
@@ -83,8 +85,7 @@ class Level:
     told    announcements since the store's last commit
     """
 
-    mark: Json = None
-    until: Watermark | None = None
+    sight: Sight = NOTHING
     behind: bool = False
     owed: bool = False
     grown: bool = False
@@ -95,17 +96,18 @@ class Level:
 
     def see(self, sight: Sight) -> None:
         """The source shows *sight*."""
-        if sight.mark != self.mark:
+        before, self.sight = self.sight, sight
+        if sight.mark != before.mark:
             self.behind = self.owed = sight.mark is not None
-            self.grown = not (self.mark is None or _past(self.until, sight.until))
-        self.mark, self.until = sight.mark, sight.until
+            below = not (before.mark is None or _past(before.until, sight.until))
+            self.grown = below and sight.loaded is None
 
     def announce(self, state: StreamState | None, now: float) -> bool:
         """Whether to say so, when the store is as *state* says; *now* in seconds, of any clock."""
         generation = state.generation if state else 0
         if generation != self.generation:
             self.generation, self.told = generation, 0
-        past = _past(state.watermark if state else None, self.until)
+        past = state is not None and _loaded(state, self.sight)
         if self.owed and self.told < AHEAD and (self.grown or not past):
             return self._tell(now, FIRST)
         if past:
@@ -117,6 +119,12 @@ class Level:
     def _tell(self, now: float, delay: float) -> bool:
         self.owed, self.told, self.told_at, self.delay = False, self.told + 1, now, delay
         return True
+
+
+def _loaded(state: StreamState, sight: Sight) -> bool:
+    if sight.loaded is not None:
+        return sight.loaded(state.memory)
+    return _past(state.watermark, sight.until)
 
 
 def _past(watermark: Watermark | None, until: Watermark | None) -> bool:
@@ -175,10 +183,11 @@ class Watch(Rounds):
             from tidegate.store import open_store
 
             self._store = open_store(store_endpoint(self._resolve))
-        states, now = self._store.states(behind), time.monotonic()
         levels = {name: self._levels[name] for name in behind}
+        memory = any(level.sight.loaded for level in levels.values())
+        states, now = self._store.states(behind, memory=memory), time.monotonic()
         return {
-            name: level.mark
+            name: level.sight.mark
             for name, level in levels.items()
             if level.announce(states.get(name), now)
         }

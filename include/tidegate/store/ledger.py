@@ -73,14 +73,18 @@ def state(connection: Connection, stream: str) -> StreamState:
     )
 
 
-def states(connection: Connection, streams: Iterable[str]) -> dict[str, StreamState]:
-    """The state of each of *streams* that was ever pulled, without its memory."""
-    table = stream_table
-    columns = (table.c.name, table.c.watermark, table.c.generation, table.c.observed_at)
-    query = sa.select(*columns).where(table.c.name.in_(sorted(streams)))
+def states(
+    connection: Connection, streams: Iterable[str], *, memory: bool = False
+) -> dict[str, StreamState]:
+    """The state of each of *streams* that was ever pulled; its *memory* only if wanted."""
+    table = stream_table.c
+    kept = table.memory if memory else sa.null().label("memory")
+    query = sa.select(table.name, table.watermark, table.generation, table.observed_at, kept)
     return {
-        row.name: StreamState(watermark_of(row.watermark), row.generation, row.observed_at)
-        for row in connection.execute(query)
+        row.name: StreamState(
+            watermark_of(row.watermark), row.generation, row.observed_at, _value(row.memory)
+        )
+        for row in connection.execute(query.where(table.name.in_(sorted(streams))))
     }
 
 

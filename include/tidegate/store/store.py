@@ -77,10 +77,10 @@ class Store(Library, Questions, Verifying):
         with self._reading() as connection:
             return ledger.state(connection, stream)
 
-    def states(self, streams: Iterable[str]) -> dict[str, StreamState]:
-        """The same of several; those never pulled are left out."""
+    def states(self, streams: Iterable[str], *, memory: bool = False) -> dict[str, StreamState]:
+        """The same of several, *memory* if wanted; those never pulled are left out."""
         with self._reading() as connection:
-            return ledger.states(connection, streams)
+            return ledger.states(connection, streams, memory=memory)
 
     def activity(self, streams: Iterable[str], since: datetime) -> dict[str, Activity]:
         """When each was read and changed last; see :func:`tidegate.store.ledger.activity`."""
