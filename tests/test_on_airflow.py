@@ -39,6 +39,11 @@ streams:
     types: {updated_at: timestamp}
     deleted: {column: gone}
     expect: [{expect_column_values_to_not_be_null: {column: id}}]
+  paced:
+    table: paced
+    primary_key: id
+    cursor: updated_at
+    schedule: 10s to 10m
   wrong:
     table: wrong
     primary_key: id
@@ -57,6 +62,9 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         "catchup": dag.catchup, "runs": dag.max_active_runs, "params": sorted(dag.params),
         "timetable": type(dag.timetable).__name__,
         "clock": type(getattr(dag.timetable, "timetable", dag.timetable)).__name__,
+        "every": getattr(
+            getattr(getattr(dag.timetable, "timetable", 0), "delta", 0), "seconds", None
+        ),
         "watchers": [
             watcher.trigger.serialize()
             for asset in getattr(getattr(dag.timetable, "asset_condition", 0), "objects", ())
@@ -130,7 +138,18 @@ def test_a_watched_stream_also_runs_by_its_clock(read: dict[str, Any]) -> None:
     assert fresh["params"] == orders["params"]
     assert "`30s`, and at once when a look at the source" in fresh["doc"]
     assert "| `30s` |" in orders["doc"]
-    assert [dag for dag in dags if dags[dag]["watchers"]] == ["shop.fresh"]
+    assert {dag for dag in dags if dags[dag]["watchers"]} == {"shop.fresh", "shop.paced"}
+
+
+def test_a_paced_stream_runs_when_it_is_due_and_by_the_clock_of_its_upper_bound(
+    read: dict[str, Any],
+) -> None:
+    paced = read["dags"]["shop.paced"]
+    assert (paced["timetable"], paced["clock"]) == ("AssetOrTimeSchedule", "DeltaTriggerTimetable")
+    assert paced["every"] == 600
+    said = {"stream": "shop.paced", "least": 10.0, "most": 600.0}
+    assert paced["watchers"] == [["tidegate.on_airflow.watchers.PaceTrigger", said]]
+    assert "`10s to 10m`: the more often, the more lately something was found" in paced["doc"]
 
 
 def test_a_trigger_is_known_by_where_it_looks_and_by_nothing_else(read: dict[str, Any]) -> None:

@@ -19,9 +19,10 @@ from tidegate.connections import Endpoint
 from tidegate.errors import TidegateError, UndefinedConnectionError
 from tidegate.model import Watermark
 from tidegate.pipeline.models import Stream
+from tidegate.rounds import BACK_OFF, EVERY
 from tidegate.sources import Sight
 from tidegate.store.ledger import StreamState
-from tidegate.watching import AHEAD, BACK_OFF, EVERY, LONGEST, SHARE, Level, Watch
+from tidegate.watching import AHEAD, LONGEST, SHARE, Level, Watch
 
 # The level logic, in a world of its own ----------------------------------------------------------
 

@@ -112,6 +112,8 @@ def report(result: Report) -> dict[str, Any]:
 
 
 def _watched(spec: Stream) -> str:
+    if spec.pace:
+        return ": the more often, the more lately something was found"
     return ", and at once when a look at the source shows something new" if spec.watched else ""
 
 

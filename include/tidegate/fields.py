@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -96,6 +97,29 @@ def _schedule(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A schedule that adapts: the shortest and the longest interval, in seconds."""
+
+    least: float
+    most: float
+
+
+def span(text: str) -> Span | None:
+    """``"10s to 10m"`` → from 10 to 600 seconds; None for other schedules. Raises ValueError."""
+    least, to, most = text.partition(" to ")
+    if not to:
+        return None
+    found = Span(seconds(_schedule(least)), seconds(_schedule(most)))
+    if found.least >= found.most:
+        raise ValueError(f"{text!r} does not begin with the shorter one. Write it like 10s to 10m")
+    return found
+
+
+def _rhythm(text: str) -> str:
+    return text if span(text) else _schedule(text)
+
+
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -156,6 +180,9 @@ Duration = Annotated[
     ),
 ]
 Schedule = Annotated[str, AfterValidator(_schedule), Field(examples=["30s", "*/5 * * * *"])]
+Rhythm = Annotated[
+    str, AfterValidator(_rhythm), Field(examples=["30s", "10s to 10m", "*/5 * * * *"])
+]
 ZoneName = Annotated[str, AfterValidator(_zone), Field(examples=["UTC", "Europe/Berlin"])]
 TypeName = Annotated[
     str,

@@ -44,39 +44,35 @@ the time: a source that is slow again and again is asked less often, once a minu
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import ConfigError, TidegateError
 from tidegate.job import store_endpoint
 from tidegate.model import Json, Watermark
 from tidegate.pipeline import kinds
+from tidegate.rounds import EVERY, LONGEST_BACK_OFF, Round, Rounds
+from tidegate.sources import Sight
 
 if TYPE_CHECKING:
     from tidegate.connections import Resolve
     from tidegate.pipeline.models import Stream
-    from tidegate.sources import Lookout, Sight
+    from tidegate.sources import Lookout
     from tidegate.store.ledger import StreamState
     from tidegate.store.store import Store
 
-_log = logging.getLogger(__name__)
-
 RENEWED = 600.0
 """Seconds after which connections are asked for anew: they may lead elsewhere now."""
-EVERY = 1.0
-"""Seconds between two looks at one source."""
 SHARE = 0.05
 """Of the time, that looks may take."""
 FIRST, LONGEST = 3.0, 600.0
 """Seconds before a stream that is still behind is announced again, and what they grow to."""
+NOTHING = Sight(None)
 AHEAD = 2
 """Announcements without a commit: for the run that is under way, and for the next."""
-BACK_OFF, LONGEST_BACK_OFF = 2.0, 60.0
-"""Seconds before the next look after a failed one, and what they grow to."""
 
 
 @dataclass(slots=True)
@@ -89,8 +85,7 @@ class Level:
     told    announcements since the store's last commit
     """
 
-    mark: Json = None
-    until: Watermark | None = None
+    sight: Sight = NOTHING
     behind: bool = False
     owed: bool = False
     grown: bool = False
@@ -101,17 +96,18 @@ class Level:
 
     def see(self, sight: Sight) -> None:
         """The source shows *sight*."""
-        if sight.mark != self.mark:
+        before, self.sight = self.sight, sight
+        if sight.mark != before.mark:
             self.behind = self.owed = sight.mark is not None
-            self.grown = not (self.mark is None or _past(self.until, sight.until))
-        self.mark, self.until = sight.mark, sight.until
+            below = not (before.mark is None or _past(before.until, sight.until))
+            self.grown = below and sight.loaded is None
 
     def announce(self, state: StreamState | None, now: float) -> bool:
         """Whether to say so, when the store is as *state* says; *now* in seconds, of any clock."""
         generation = state.generation if state else 0
         if generation != self.generation:
             self.generation, self.told = generation, 0
-        past = _past(state.watermark if state else None, self.until)
+        past = state is not None and _loaded(state, self.sight)
         if self.owed and self.told < AHEAD and (self.grown or not past):
             return self._tell(now, FIRST)
         if past:
@@ -125,6 +121,12 @@ class Level:
         return True
 
 
+def _loaded(state: StreamState, sight: Sight) -> bool:
+    if sight.loaded is not None:
+        return sight.loaded(state.memory)
+    return _past(state.watermark, sight.until)
+
+
 def _past(watermark: Watermark | None, until: Watermark | None) -> bool:
     if watermark is None or until is None or watermark.column not in {None, until.column}:
         return False
@@ -132,42 +134,19 @@ def _past(watermark: Watermark | None, until: Watermark | None) -> bool:
     return same and watermark.later(until).cursor == watermark.cursor
 
 
-@dataclass(slots=True)
-class Round:
-    """What one look came to: streams to announce with what they show; seconds until the next."""
-
-    news: dict[str, Json] = field(default_factory=dict)
-    pause: float = EVERY
-
-
-class Watch:
+class Watch(Rounds):
     """The watched streams of one kind behind one connection; for one thread at a time."""
 
     def __init__(self, connection: str, reads: str, resolve: Resolve) -> None:
+        super().__init__(connection)
         self._connection = connection
         self._reads = reads
         self._resolve = resolve
         self._lookout: Lookout | None = None
         self._store: Store | None = None
         self._levels: dict[str, Level] = {}
-        self._said: dict[str, str] = {}
-        self._back_off = 0.0
         self._took: deque[float] = deque(maxlen=3)
         self._opened = 0.0
-
-    def look(self, streams: Mapping[str, Stream]) -> Round:
-        """Look at *streams* once; raises nothing."""
-        began = time.monotonic()
-        try:
-            news = self._look(streams) if streams else {}
-        except Exception as error:  # noqa: BLE001 - whatever it is, a watch goes on
-            self.close()
-            self._back_off = min(2 * self._back_off or BACK_OFF, LONGEST_BACK_OFF)
-            self._complain(self._connection, error)
-            return Round(pause=self._back_off)
-        self._back_off = 0.0
-        self._settle(self._connection)
-        return Round(news, max(EVERY - (time.monotonic() - began), self._rest()))
 
     def close(self) -> None:
         """Give both connections back; the next look opens them anew."""
@@ -178,7 +157,8 @@ class Watch:
         if store is not None:
             store.close()
 
-    def _look(self, streams: Mapping[str, Stream]) -> dict[str, Json]:
+    def _look(self, streams: Mapping[str, Stream]) -> Round:
+        started = time.monotonic()
         if time.monotonic() > self._opened + RENEWED:
             self.close()
         if self._lookout is None:
@@ -194,7 +174,8 @@ class Watch:
                 self._settle(name)
                 self._levels[name].see(found)
         behind = [name for name, level in self._levels.items() if level.behind]
-        return self._judge(behind) if behind else {}
+        news = self._judge(behind) if behind else {}
+        return Round(news, max(EVERY - (time.monotonic() - started), self._rest()))
 
     def _judge(self, behind: list[str]) -> dict[str, Json]:
         """Those of *behind* to announce now; the store is asked for none but these."""
@@ -202,10 +183,11 @@ class Watch:
             from tidegate.store import open_store
 
             self._store = open_store(store_endpoint(self._resolve))
-        states, now = self._store.states(behind), time.monotonic()
         levels = {name: self._levels[name] for name in behind}
+        memory = any(level.sight.loaded for level in levels.values())
+        states, now = self._store.states(behind, memory=memory), time.monotonic()
         return {
-            name: level.mark
+            name: level.sight.mark
             for name, level in levels.items()
             if level.announce(states.get(name), now)
         }
@@ -224,15 +206,3 @@ class Watch:
                 f"'{self._reads}:' can be watched. Name another connection, or change its type."
             )
         return kind.watch(endpoint)
-
-    def _complain(self, what: str, error: Exception) -> None:
-        """Once for each reason. A driver's own words stay here: they may hold a secret."""
-        ours = isinstance(error, TidegateError)
-        text = str(error) if ours else f"unexpected {type(error).__name__}"
-        if self._said.get(what) != text:
-            self._said[what] = text
-            _log.warning("%s is not watched for now, only its schedule is kept: %s", what, text)
-
-    def _settle(self, what: str) -> None:
-        if self._said.pop(what, None):
-            _log.warning("%s is watched again.", what)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.examples import SHOP
 from tidegate.errors import ConfigError
-from tidegate.fields import did_you_mean
+from tidegate.fields import Span, did_you_mean
 from tidegate.pipeline import document
 from tidegate.pipeline.meaning import End, Load
 from tidegate.pipeline.mistakes import LISTED
@@ -60,6 +60,8 @@ def test_a_file_becomes_a_source_and_its_streams(tmp_path: Path) -> None:
         ("watch: true", "watch: false", False),
         ("watch: false", "", False),
         ("watch: true", "unindexed: allow", False),
+        ("schedule: 10s to 10m", "", False),
+        ("schedule: 10s to 10m, watch: true", "", True),
     ],
 )
 def test_a_stream_is_watched_unless_its_schedule_says_when_to_read(
@@ -72,6 +74,8 @@ def test_a_stream_is_watched_unless_its_schedule_says_when_to_read(
     )
     assert found.broken == {}
     assert found.streams["orders"].watched is watched
+    paced = " to " in defaults and not watched
+    assert found.streams["orders"].pace == (Span(10, 600) if paced else None)
 
 
 def test_defaults_hold_for_every_stream_and_a_stream_replaces_them(tmp_path: Path) -> None:
@@ -180,7 +184,11 @@ def test_only_near_words_are_proposed(word: str, guess: str | None) -> None:
     assert did_you_mean(word, ["cursor", "table"]) == (f" Did you mean {guess!r}?" if guess else "")
 
 
-@pytest.mark.parametrize("text", ["0.5s", "99999999d", "1e5s", "٣s", "30", "-1m", "1h30m", ""])
+@pytest.mark.parametrize(
+    "text",
+    ["0.5s", "99999999d", "1e5s", "٣s", "30", "-1m", "1h30m", "", "10m to 10s", "10s to 10s",
+     "0.5s to 9s", "10s to", "1s to 2s to 3s", "* * * * * to 1m"],
+)  # fmt: skip
 def test_schedules_that_no_clock_can_keep_are_refused(text: str, tmp_path: Path) -> None:
     found = written(tmp_path, SHOP.replace("schedule: 30s", f"schedule: {json.dumps(text)}"))
     assert "defaults.schedule: " in str(found.broken["shop"])

@@ -280,7 +280,7 @@ def test_a_broker_that_tells_the_same_end_again_and_again_is_not_waited_for(
         return batch or told[:1]
 
     monkeypatch.setattr(Broker, "_consume", again)
-    broker = Broker(cluster.endpoint, stream(timeout="1s"), "bus.orders")
+    broker = Broker(cluster.endpoint, stream().topic, 1.0, "bus.orders")
     with pytest.raises(UnavailableError, match=r"do not answer \(timeout: 1 s\)"):
         list(broker.messages(0, 0, 20))
     assert told
@@ -396,7 +396,7 @@ def test_no_connection_can_change_what_the_promise_rests_on() -> None:
 def test_a_setting_that_librdkafka_does_not_know_is_named_and_no_secret_is() -> None:
     extra = {"bootstrap.servers": "127.0.0.1:1", "no.such.thing": "1", "sasl.password": "hidden1"}
     with pytest.raises(ConfigError, match=r"no\.such\.thing") as caught:
-        Broker(Endpoint("shop", "kafka", options=extra), stream(), "shop.orders").log()
+        Broker(Endpoint("shop", "kafka", options=extra), "orders", 30, "shop.orders").log()
     assert "hidden1" not in str(caught.value)
 
 

@@ -16,8 +16,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import bson
+import pyarrow as pa
 import pytest
 from bson import (
     Binary,
@@ -32,8 +34,11 @@ from bson import (
     Timestamp,
     json_util,
 )
+from bson.decimal128 import create_decimal128_context
 from bson.json_util import CANONICAL_JSON_OPTIONS
 from bson.raw_bson import RawBSONDocument
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymongo.database import Database
 
@@ -51,12 +56,16 @@ from tidegate.pipeline.reader import read_file
 from tidegate.sources import Apart, open_source
 from tidegate.sources.mongodb import KIND
 from tidegate.sources.mongodb.bound import open_write
-from tidegate.sources.mongodb.documents import OPTIONS, Documents, plain, spell
+from tidegate.sources.mongodb.columns import plain, word
+from tidegate.sources.mongodb.documents import OPTIONS, Documents, spell
 from tidegate.sources.mongodb.options import MongoStream
 from tidegate.sources.mongodb.session import WRITING, arguments
+from tidegate.sources.rows import cells
+from tidegate.sources.rows.fitting import Spec
 from tidegate.sources.rows.page import Tokens
 from tidegate.sources.rows.records import Records, reach
 from tidegate.store import open_store
+from tidegate.types import Column, ColumnType
 from tidegate.verify import verify
 
 pytestmark = pytest.mark.service
@@ -308,7 +317,7 @@ def test_documents_that_json_cannot_tell_are_held(rule: str) -> None:
     }  # fmt: skip
     of = stream(columns=columns)
     documents = Documents(of)
-    records = [documents.record(RawBSONDocument(each, OPTIONS_RAW)) for each in (octets, good)]
+    records = [documents.record(each) for each in (octets, good)]
     page = Records(of, spell=spell, plain=plain).build(records, Tokens(1, "x"))
     held = dict(zip(page["_key"].to_pylist(), page["_held"].to_pylist(), strict=True))
     assert held["good"] is None
@@ -331,7 +340,43 @@ def test_a_star_leads_to_every_member(path: str, found: Any) -> None:
     assert reach(value, path.split(".")) == found
 
 
-OPTIONS_RAW = bson.CodecOptions(document_class=RawBSONDocument)
+_DECIMALS = st.one_of(
+    st.decimals(-(10**20), 10**20, places=3),
+    st.decimals(allow_nan=True, allow_infinity=True),
+    st.integers(-(10**34) + 1, 10**34 - 1).map(Decimal),
+    st.sampled_from([Decimal("1E+3"), Decimal("-0.00"), Decimal("1.500"), Decimal("1E-6000")]),
+).map(lambda number: Decimal128(create_decimal128_context().create_decimal(number)))
+_ODD = st.binary(min_size=16, max_size=16).map(Decimal128.from_bid)
+_DATES = st.one_of(
+    st.integers(-(2**63), 2**63 - 1), st.integers(-(10**15), 10**15), st.integers(0, 10**12)
+).map(DatetimeMS)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.none() | _DECIMALS, max_size=5)
+    | st.lists(st.none() | _DECIMALS | _ODD, max_size=3)
+    | st.lists(st.none() | _DATES, max_size=5)
+    | st.lists(st.none() | st.booleans() | st.integers(-9, 9).map(Int64) | _DATES | st.text()),
+    st.sampled_from(["decimal(38,9)", "decimal(6,2)", "decimal(60,9)", "timestamp", "int64"]),
+)
+def test_a_column_is_what_its_values_are(values: list[Any], type: str) -> None:
+    spec = Spec(Column("it", ColumnType.parse(type)), True, ZoneInfo("UTC"))
+    array, unfit = cells.convert(plain(values, spec), spec)
+    wanted, refused = cells._each([word(value) for value in values], spec)
+    assert repr(array.to_pylist()) == repr(wanted.to_pylist())
+    assert {row: str(why) for row, why in unfit.items()} == {
+        row: str(why) for row, why in refused.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("type", "values"),
+    [("timestamp", [DatetimeMS(5), None]), ("decimal(9,1)", [Decimal128("-1.5"), Decimal128("7")])],
+)
+def test_plain_dates_and_decimals_are_read_at_once(type: str, values: list[Any]) -> None:
+    spec = Spec(Column("it", ColumnType.parse(type)), True, ZoneInfo("UTC"))
+    assert isinstance(plain(values, spec), pa.Array)
 
 
 def samples() -> Path:

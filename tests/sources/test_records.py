@@ -89,6 +89,13 @@ def test_what_does_not_fit_is_held_with_where_and_why() -> None:
     assert reasons(nameless) == [("total", "wrong type"), ("id", "NULL key")]
 
 
+def test_a_document_in_the_place_of_a_truth_is_held() -> None:
+    documents: list[Any] = [[], {"a": 1}]
+    for value in documents:
+        (row,) = build(stream({"id": "int64", "yes": "bool"}), Record({"id": 1, "yes": value}))
+        assert reasons(row) == [("yes", "wrong type")]
+
+
 def test_a_record_may_be_held_whatever_its_cells_are() -> None:
     why = (Reason("pull", "no JSON", "line 3 is no JSON"),)
     (row,) = build(stream({"id": "int64"}), Record({"id": 1}, reasons=why))

@@ -21,7 +21,7 @@ from airflow.sdk import (
 
 from tidegate import describe, settings
 from tidegate.errors import ConfigError
-from tidegate.fields import duration
+from tidegate.fields import duration, span
 from tidegate.job import Job
 from tidegate.model import Mode
 from tidegate.on_airflow import doctor, proof, steps, upkeep, watchers
@@ -102,16 +102,16 @@ def _sync(job: Job) -> DAG:
 
 
 def _schedule(job: Job) -> Any:
-    """The clock's; of a watched stream, also the watcher's."""
+    """The clock's; of a watched or paced stream, also the watcher's."""
     text = job.stream.schedule
-    clock = (
-        CronTriggerTimetable(text, timezone="UTC")
-        if " " in text.strip()
-        else DeltaTriggerTimetable(duration(text))
-    )
-    if not job.stream.watched:
-        return clock
-    return AssetOrTimeSchedule(assets=[watchers.asset(job)], timetable=clock)
+    if adapts := span(text):
+        clock = DeltaTriggerTimetable(timedelta(seconds=adapts.most))
+    elif " " in text.strip():
+        clock = CronTriggerTimetable(text, timezone="UTC")
+    else:
+        clock = DeltaTriggerTimetable(duration(text))
+    asset = watchers.asset(job)
+    return AssetOrTimeSchedule(assets=[asset], timetable=clock) if asset else clock
 
 
 def _backfill(job: Job) -> DAG:

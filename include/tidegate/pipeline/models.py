@@ -22,9 +22,12 @@ from tidegate.fields import (
     Columns,
     Duration,
     Limit,
+    Rhythm,
     Schedule,
+    Span,
     Strict,
     ZoneName,
+    span,
 )
 from tidegate.pipeline.expect import json_schema, read
 from tidegate.pipeline.meaning import Load
@@ -146,7 +149,11 @@ class Verify(Strict):
 class Settings(Strict):
     """What ``defaults:`` and a stream may both set."""
 
-    schedule: Schedule = Field("1m", description="interval (30s, 5m, 2h) or cron expression")
+    schedule: Rhythm = Field(
+        "1m",
+        description="interval (30s, 5m, 2h), cron expression, or two intervals (10s to 10m): the "
+        "more often, the more lately something was found",
+    )
     watch: bool | None = Field(
         None,
         description="read what is new at once, beside the schedule; default: where a look is cheap "
@@ -237,6 +244,11 @@ class Stream(Settings):
         """Whether a watcher starts its runs, beside the schedule."""
         wanted = "schedule" not in self.model_fields_set if self.watch is None else self.watch
         return wanted and self.unwatchable is None
+
+    @property
+    def pace(self) -> Span | None:
+        """Within which bounds the store's account starts its runs; None: it does not."""
+        return None if self.watched else span(self.schedule)
 
     @property
     def cursor_column(self) -> str | None:

@@ -8,7 +8,7 @@ Each of the others is a kind (:mod:`tidegate.pipeline.kinds`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -165,10 +165,13 @@ class Sight:
     mark   changes when there is something new: plain JSON; None: there is nothing at all
     until  a watermark that has come this far says that all which was seen is loaded; None: nobody
            can tell
+    loaded  whether all of it is, when the store keeps this *memory* of the source (see
+            :class:`Observation`); it takes the place of *until*
     """
 
     mark: Json
     until: Watermark | None = None
+    loaded: Callable[[Json], bool] | None = None
 
 
 class Lookout(Protocol):

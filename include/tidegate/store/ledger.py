@@ -73,14 +73,54 @@ def state(connection: Connection, stream: str) -> StreamState:
     )
 
 
-def states(connection: Connection, streams: Iterable[str]) -> dict[str, StreamState]:
-    """The state of each of *streams* that was ever pulled, without its memory."""
-    table = stream_table
-    columns = (table.c.name, table.c.watermark, table.c.generation, table.c.observed_at)
-    query = sa.select(*columns).where(table.c.name.in_(sorted(streams)))
+def states(
+    connection: Connection, streams: Iterable[str], *, memory: bool = False
+) -> dict[str, StreamState]:
+    """The state of each of *streams* that was ever pulled; its *memory* only if wanted."""
+    table = stream_table.c
+    kept = table.memory if memory else sa.null().label("memory")
+    query = sa.select(table.name, table.watermark, table.generation, table.observed_at, kept)
     return {
-        row.name: StreamState(watermark_of(row.watermark), row.generation, row.observed_at)
-        for row in connection.execute(query)
+        row.name: StreamState(
+            watermark_of(row.watermark), row.generation, row.observed_at, _value(row.memory)
+        )
+        for row in connection.execute(query.where(table.name.in_(sorted(streams))))
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """When a stream was *read* last, and when what a run *found* there was loaded; None: long ago.
+
+    Runs find what is new, changed or deleted; rows that they read again do not count.
+    """
+
+    read: datetime
+    found: datetime | None
+
+
+def activity(
+    connection: Connection, streams: Iterable[str], since: datetime
+) -> dict[str, Activity]:
+    """That of each of *streams* that was ever read; what was found before *since* is long ago."""
+    names, line = sorted(streams), run_table.c
+    before = since.isoformat(timespec="microseconds")
+    edge = sa.select(line.seq).where(line.committed_at < before).order_by(line.seq.desc()).limit(1)
+    finds = (
+        sa.select(line.stream, sa.func.max(line.committed_at))
+        .where(line.seq > sa.func.coalesce(edge.scalar_subquery(), 0), line.stream.in_(names))
+        .where(line.mode.in_([Mode.INCREMENT, Mode.FULL]))
+        .where(line.inserted + line.updated + line.deleted > 0)
+        .group_by(line.stream)
+    )
+    found = {name: datetime.fromisoformat(at) for name, at in connection.execute(finds)}
+    table = stream_table.c
+    reads = sa.select(table.name, table.loaded_at).where(
+        table.name.in_(names), table.loaded_at.is_not(None)
+    )
+    return {
+        name: Activity(datetime.fromisoformat(at), found.get(name))
+        for name, at in connection.execute(reads)
     }
 
 

@@ -38,7 +38,7 @@ from tidegate.store.digest import Digest
 from tidegate.store.knowledge import derive, mapping
 from tidegate.store.knowledge.derive import Step
 from tidegate.store.leases import Leases
-from tidegate.store.ledger import StreamState
+from tidegate.store.ledger import Activity, StreamState
 from tidegate.store.loading import Load, Loader
 from tidegate.store.questions import Questions
 from tidegate.store.reading.library import Library
@@ -79,10 +79,15 @@ class Store(Library, Questions, Verifying):
         with self._reading() as connection:
             return ledger.state(connection, stream)
 
-    def states(self, streams: Iterable[str]) -> dict[str, StreamState]:
-        """The same of several; those never pulled are left out."""
+    def states(self, streams: Iterable[str], *, memory: bool = False) -> dict[str, StreamState]:
+        """The same of several, *memory* if wanted; those never pulled are left out."""
         with self._reading() as connection:
-            return ledger.states(connection, streams)
+            return ledger.states(connection, streams, memory=memory)
+
+    def activity(self, streams: Iterable[str], since: datetime) -> dict[str, Activity]:
+        """When each was read and changed last; see :func:`tidegate.store.ledger.activity`."""
+        with self._reading() as connection:
+            return ledger.activity(connection, streams, since)
 
     def agreement(self, stream: str) -> Agreement | None:
         """The columns agreed on; see :mod:`tidegate.store.agreements`."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from tidegate.sources.files import tables
 from tidegate.sources.files.entry import BadFileError
 from tidegate.sources.files.options import FilesStream
 from tidegate.sources.files.trees import Found, Why, deeper
 from tidegate.sources.rows import jsontext
+from tidegate.sources.rows.blocks import Block
 
-_BOM = b"\xef\xbb\xbf"
 _SHOWN = 60
 
 
@@ -44,6 +46,19 @@ class Lines:
         self.number, self.offset = number, offset
         self._file.seek(offset)
 
+    def take(self, size: int) -> bytes:
+        """Octets of the lines that come next; :meth:`skip` what is done, or give it back."""
+        return self._file.read(size)  # type: ignore[return-value]
+
+    def skip(self, data: bytes) -> None:
+        """Whole lines that were taken are behind us."""
+        self.number += data.count(b"\n") + (not data.endswith((b"\n", b"")))
+        self.offset += len(data)
+
+    def give_back(self, data: bytes) -> None:
+        """Go on with *data*, and what is behind it."""
+        self._file = io.BufferedReader(_Behind(data, self._file))
+
     def __iter__(self) -> Iterator[str]:
         while data := self._file.readline(self._longest):
             if len(data) >= self._longest:
@@ -62,7 +77,7 @@ class Lines:
     def _decode(self, data: bytes) -> str:
         start, self.offset = self.offset, self.offset + len(data)
         if start == 0 and self._encoding == "utf-8":
-            data = data.removeprefix(_BOM)
+            data = data.removeprefix(tables.BOM)
         try:
             return data.decode(self._encoding)
         except UnicodeDecodeError as error:
@@ -74,13 +89,47 @@ class Lines:
             return data.decode(self._encoding, "backslashreplace")
 
 
+class _Behind(io.RawIOBase):
+    """*data*, and *file* behind it."""
+
+    def __init__(self, data: bytes, file: Any) -> None:
+        self._data = io.BytesIO(data)
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._data.read(len(buffer)) or self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
 def parse(lines: Lines, stream: FilesStream, format: str, wanted: set[str]) -> Iterator[Found]:
     """The rows of *lines*; of csv and tsv only the cells of the columns *wanted*."""
-    try:
+    with _decoding(lines):
         if format == "ndjson":
             yield from _values(lines, stream.limits.depth)
         else:
-            yield from _cells(lines, stream, format, wanted)
+            rows, names = _begun(lines, stream, format, wanted)
+            yield from _cells(rows, lines, stream, names, wanted)
+
+
+def parse_tables(
+    lines: Lines, stream: FilesStream, format: str, wanted: set[str]
+) -> Iterator[Found | Block]:
+    """The same of csv and tsv, in blocks as far as that can be."""
+    with _decoding(lines):
+        rows, names = _begun(lines, stream, format, wanted)
+        if names and tables.reads(stream, delimiter := _delimiter(stream, format)):
+            yield from tables.blocks(lines, stream, delimiter, names, wanted)
+        yield from _cells(rows, lines, stream, names, wanted)
+
+
+@contextmanager
+def _decoding(lines: Lines) -> Iterator[None]:
+    try:
+        yield
     except UnicodeError as error:
         raise BadFileError("encoding", f"behind line {lines.number}: {error}") from error
 
@@ -101,12 +150,20 @@ def _values(lines: Lines, depth: int) -> Iterator[Found]:
         yield value, why
 
 
-def _cells(lines: Lines, stream: FilesStream, format: str, wanted: set[str]) -> Iterator[Found]:
+def _begun(
+    lines: Lines, stream: FilesStream, format: str, wanted: set[str]
+) -> tuple[Any, list[str]]:
+    """A reader of *lines*, and the columns' names; none: the file is empty."""
     rows = _reader(lines, stream, format)
     names = _names(rows, lines, stream)
-    if names is None:
-        return
-    require_columns(names, wanted)
+    if names is not None:
+        require_columns(names, wanted)
+    return rows, names or []
+
+
+def _cells(
+    rows: Any, lines: Lines, stream: FilesStream, names: list[str], wanted: set[str]
+) -> Iterator[Found]:
     places = [(name, place) for place, name in enumerate(names) if name in wanted]
     nulls, width = frozenset(stream.null), len(names)
     for row in _located(rows, lines):
@@ -131,11 +188,15 @@ def _reader(lines: Lines, stream: FilesStream, format: str) -> Any:
     csv.field_size_limit(stream.limits.cell)
     return csv.reader(
         iter(lines),
-        delimiter=stream.delimiter or ("\t" if format == "tsv" else ","),
+        delimiter=_delimiter(stream, format),
         quotechar=stream.quote or None,
         quoting=csv.QUOTE_MINIMAL if stream.quote else csv.QUOTE_NONE,
         strict=True,
     )
+
+
+def _delimiter(stream: FilesStream, format: str) -> str:
+    return stream.delimiter or ("\t" if format == "tsv" else ",")
 
 
 def _names(rows: Any, lines: Lines, stream: FilesStream) -> list[str] | None:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tidegate.model import PAGE_BITS, Json, Reason, Watermark, Window, utc_text
+from tidegate.model import Json, Watermark, Window, utc_text
 from tidegate.sources import Finding, Observation, Shared
 from tidegate.sources.files import formats, place_of
 from tidegate.sources.files.arriving import Arriving
 from tidegate.sources.files.aside import aside
+from tidegate.sources.files.batches import HEAVY, Batches, Chunk
 from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry, Place
 from tidegate.sources.files.expanding import Meter
 from tidegate.sources.files.growing import Growth, Position
 from tidegate.sources.files.naming import moment_of
-from tidegate.sources.files.trees import Why
+from tidegate.sources.files.trees import Found
 from tidegate.sources.rows.basis import Basis
-from tidegate.sources.rows.fitting import Unread
+from tidegate.sources.rows.blocks import Block
 from tidegate.sources.rows.page import Tokens
 from tidegate.sources.rows.records import Record, Records
 from tidegate.types import Column
@@ -30,11 +31,8 @@ if TYPE_CHECKING:
     from tidegate.connections import Endpoint
     from tidegate.sources.files.options import FilesStream
 
-_HEAVY = 32_000_000
-"""Octets of a file in one page, whatever its rows are."""
 _REMEMBERED = 10_000
 """How many deliveries that could not be read are waited for."""
-_NO_FACTS: dict[str, Any] = {}
 Todo = tuple[int, Entry | str]
 """A delivery's number, and its file; its name when that is no longer there."""
 
@@ -46,11 +44,11 @@ class FilesSource(Basis):
         super().__init__(endpoint, stream, name)
         self._stream = stream
         self._records = Records(stream)
+        self._batches = Batches(stream)
         self._opened: Place | None = None
         self._grown: dict[str, Position] = {}
         self._arriving: Arriving | None = None
         self._there: dict[str, Entry] = {}
-        self._told = any(stream.path(column)[0].startswith("$") for column in stream.columns)
         self._unread: dict[str, int] = {}
         self._read = self._last = 0
         self._first = True
@@ -186,17 +184,18 @@ class FilesSource(Basis):
                 chunks = self._chunks(file, arrival if numbered else None)
                 first, second = next(chunks, ([], 0)), next(chunks, None)
                 records, octets = first
-                if second:
+                if second or isinstance(records, Block):
                     yield from self._together(waiting, tokens)
-                    pages = aside(self._built(chain([first, second], chunks), tokens))
+                    built = self._built(chain([first], [second] if second else [], chunks), tokens)
+                    pages = aside(built) if second else built
                     records, octets, size = [], 0, 0
             except ChangedFileError:
                 self._unread[_name_of(file)] = arrival
                 continue
             except BadFileError as error:
-                records, octets = [self._held(file, arrival, error)], 0
+                records, octets = [self._batches.held(_name_of(file), arrival, error)], 0
             self._keep(file, arrival)
-            if len(waiting) + len(records) > self._stream.page_rows or size + octets > _HEAVY:
+            if len(waiting) + len(records) > self._stream.page_rows or size + octets > HEAVY:
                 yield from self._together(waiting, tokens)
                 size = 0
             waiting, size = waiting + records, size + octets
@@ -216,16 +215,17 @@ class FilesSource(Basis):
             yield self._records.build(waiting, tokens)
             waiting.clear()
 
-    def _built(
-        self, chunks: Iterator[tuple[list[Record], int]], tokens: Tokens
-    ) -> Iterator[pa.Table]:
+    def _built(self, chunks: Iterator[Chunk], tokens: Tokens) -> Iterator[pa.Table]:
         """The pages of *chunks*; the records of each are let go before the next are read."""
         for records, _ in chunks:
+            if isinstance(records, Block):
+                yield self._records.compose(records, tokens)
+                continue
             page = self._records.build(records, tokens)
             records.clear()
             yield page
 
-    def _chunks(self, entry: Entry | str, number: int | None) -> Iterator[tuple[list[Record], int]]:
+    def _chunks(self, entry: Entry | str, number: int | None) -> Iterator[Chunk]:
         """The records of a file, a page at a time, and how many octets they are of.
 
         Raises BadFileError, ChangedFileError.
@@ -235,60 +235,17 @@ class FilesSource(Basis):
         growth = None
         with self._place.reading(entry, grows=self._stream.grows) as file:
             meter: Growth | Meter
+            rows: Iterator[Found | Block]
             if self._stream.grows:
                 meter = growth = Growth(file, entry, self._stream, self._grown.get(entry.name))
                 rows, before = growth.rows(), growth.row
             else:
                 meter = counted = formats.meter_of(entry, self._stream)
-                rows, before = formats.rows(file, entry, self._stream, counted), 0
-            records: list[Record] = []
-            moment, page, start = entry.moment, 0, 0
-            for line, (value, why) in enumerate(rows, before + 1):
-                token = None if number is None else number << PAGE_BITS | page
-                if why or self._told:
-                    facts = {"file": entry.name, "line": line, "modified": moment}
-                    records.append(self._record(facts, token, value, why))
-                else:
-                    records.append(Record(value, _NO_FACTS, token))
-                if len(records) >= self._stream.page_rows or meter.given - start > _HEAVY:
-                    yield records, meter.given - start
-                    records, start, page = [], meter.given, page + 1
+                rows, before = formats.rows_or_blocks(file, entry, self._stream, counted), 0
+            yield from self._batches.of(rows, entry, number, before, meter)
             position = growth.position() if growth else None
-        if records or not page:
-            yield records, meter.given - start
         if position:
             self._grown[entry.name] = position
-
-    def _record(self, facts: dict[str, Any], token: int | None, value: Any, why: Why) -> Record:
-        if why is None:
-            return Record(value, facts, token)
-        if value is None:
-            value = self._named(f"{facts['file']}: row {facts['line']}", why[0], facts)
-        rule, text = why
-        reason = Reason("pull", rule, f"{facts['file']}: {text}")
-        return Record(value, facts, token, reasons=(reason,))
-
-    def _held(self, file: Entry | str, number: int, error: BadFileError) -> Record:
-        """The row that stands in the quarantine for a file."""
-        name = _name_of(file)
-        facts: dict[str, Any] = {"file": name}
-        value = self._named(name, error.rule, facts)
-        reason = Reason("pull", error.rule, f"{name}: {error}")
-        return Record(value, facts, number << PAGE_BITS, reasons=(reason,))
-
-    def _named(self, text: str, rule: str, facts: dict[str, Any]) -> dict[str, Any]:
-        """A row of which nothing is known but what to call it: *text* is in its key."""
-        value: dict[str, Any] = {}
-        for column in self._stream.primary_key:
-            *way, last = self._stream.path(column)
-            if (way or [last])[0].startswith("$"):
-                facts.setdefault(last[1:], Unread(text, rule))
-                continue
-            inner = value
-            for step in way:
-                inner = inner.setdefault(step, {})
-            inner[last] = Unread(text, rule)
-        return value
 
 
 def _name_of(file: Entry | str) -> str:

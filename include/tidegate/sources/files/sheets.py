@@ -15,6 +15,7 @@ from tidegate.sources.files.expanding import Allowance, Meter, admitted
 from tidegate.sources.files.lines import require_columns
 from tidegate.sources.files.options import FilesStream
 from tidegate.sources.files.trees import Found
+from tidegate.sources.rows.blocks import Block
 
 _ROWS, _OCTETS = 5_000, 32_000_000
 """How much of a Parquet file is in memory at once."""
@@ -22,14 +23,42 @@ _ROWS, _OCTETS = 5_000, 32_000_000
 
 def parse_parquet(file: BinaryIO, wanted: set[str], meter: Meter) -> Iterator[Found]:
     """The columns *wanted*; times to the microsecond."""
+    for batch in _batches(file, wanted, meter):
+        for row in batch.to_pylist():
+            yield row, None
+
+
+def parquet_blocks(file: BinaryIO, wanted: set[str], meter: Meter, rows: int) -> Iterator[Block]:
+    """The same, at most *rows* at once, or 5,000; fewer where they are large."""
+    waiting: list[pa.Table] = []
+    for batch in _batches(file, wanted, meter):
+        count = sum(one.num_rows for one in waiting) + batch.num_rows
+        if waiting and (count > rows or sum(one.nbytes for one in waiting) > _OCTETS):
+            yield _block(waiting)
+            waiting = []
+        waiting.append(batch)
+    if waiting:
+        yield _block(waiting)
+
+
+def _block(tables: list[pa.Table]) -> Block:
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    columns = (column.combine_chunks() for column in table.columns)
+    return Block(dict(zip(table.column_names, map(_decoded, columns), strict=True)))
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+
+
+def _batches(file: BinaryIO, wanted: set[str], meter: Meter) -> Iterator[pa.Table]:
     with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as found:
         names = found.schema_arrow.names
         require_columns(names, wanted)
         columns = [name for name in names if name in wanted]
         for batch in found.iter_batches(_batch(found), columns=columns, use_threads=False):
             meter.take(batch.nbytes)
-            for row in pa.table(batch).cast(_microseconds(batch.schema), safe=False).to_pylist():
-                yield row, None
+            yield pa.table(batch).cast(_microseconds(batch.schema), safe=False)
 
 
 def _batch(found: parquet.ParquetFile) -> int:

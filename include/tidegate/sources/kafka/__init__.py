@@ -12,6 +12,7 @@ From the source inwards::
     access     a connection's fields → the client's settings
     options    what a stream may say
     discovery  what streams there could be
+    watching   the ends of every topic, by one question
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tidegate.sources.kafka.options import KafkaSettings, KafkaStream
 
 if TYPE_CHECKING:
     from tidegate.connections import Endpoint
-    from tidegate.sources import Source
+    from tidegate.sources import Lookout, Source
 
 
 def _open(endpoint: Endpoint, stream: KafkaStream, name: str) -> Source:
@@ -39,4 +40,10 @@ def _discover(endpoint: Endpoint) -> Iterator[Proposal]:
     return proposals(endpoint)
 
 
-KIND = Kind("kafka", KafkaStream, KafkaSettings, ("kafka",), _open, _discover)
+def _watch(endpoint: Endpoint) -> Lookout:
+    from tidegate.sources.kafka.watching import KafkaLookout
+
+    return KafkaLookout(endpoint)
+
+
+KIND = Kind("kafka", KafkaStream, KafkaSettings, ("kafka",), _open, _discover, _watch)

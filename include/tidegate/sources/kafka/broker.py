@@ -21,9 +21,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
-from tidegate.fields import seconds
 from tidegate.sources.kafka import access
-from tidegate.sources.kafka.options import KafkaStream
 
 BATCH = 10_000
 ID_SECONDS = 1.0
@@ -36,6 +34,8 @@ _REFUSED = {
 _WRONG = {
     KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.TOPIC_EXCEPTION,
 }  # fmt: skip
+ABOUT_A_TOPIC = _WRONG | {KafkaError.TOPIC_AUTHORIZATION_FAILED}
+"""Errors that say nothing of the others."""
 _TRIMMED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
 
 
@@ -54,13 +54,16 @@ class Log:
 
 
 class Broker:
-    """The cluster behind *endpoint*, for one topic. Close it."""
+    """The cluster behind *endpoint*, for one *topic*, or to ask about all. Close it.
 
-    def __init__(self, endpoint: Endpoint, stream: KafkaStream, name: str) -> None:
+    It waits for *patience* seconds; *name* begins its messages.
+    """
+
+    def __init__(self, endpoint: Endpoint, topic: str | None, patience: float, name: str) -> None:
         self._endpoint = endpoint
-        self._topic = stream.topic
+        self._topic = topic
         self._name = name
-        self._patience = seconds(stream.timeout)
+        self._patience = patience
         self._settings = {**access.settings(endpoint), "error_cb": self._note}
         self._said: list[KafkaError] = []
         self._consumer: Consumer | None = None
@@ -208,6 +211,7 @@ class Broker:
 
     def _ours(self, error: KafkaError) -> TidegateError:
         where = f"{self._name}: topic {self._topic!r} at connection {self._endpoint.name!r}"
+        where = where if self._topic else self._name
         text = self._endpoint.scrub(error.str())
         if error.code() in _REFUSED:
             return RefusedError(

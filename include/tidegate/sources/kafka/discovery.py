@@ -8,8 +8,9 @@ from contextlib import closing
 from tidegate.connections import Endpoint
 from tidegate.pipeline.kinds import Proposal
 from tidegate.sources.kafka.broker import Broker
-from tidegate.sources.kafka.options import KafkaStream
 
+PATIENCE = 30.0
+"""Seconds to wait for the brokers' answer."""
 _COLUMNS = {
     "key": {"type": "string", "path": "$key"},
     "value": {"type": "json", "path": "$"},
@@ -19,8 +20,7 @@ _COLUMNS = {
 
 def proposals(endpoint: Endpoint) -> Iterator[Proposal]:
     """One for each topic that the user may see, by name."""
-    stream = KafkaStream(topic="any", primary_key=("key",), columns={"key": "string"})
-    with closing(Broker(endpoint, stream, endpoint.name)) as broker:
+    with closing(Broker(endpoint, None, PATIENCE, endpoint.name)) as broker:
         for name in broker.topics():
             yield Proposal(
                 name,

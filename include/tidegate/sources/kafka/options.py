@@ -43,6 +43,11 @@ class KafkaStream(KafkaSettings, DeclaredStream):
     topic: Topic = Field(description="the topic")
 
     @property
+    def unwatchable(self) -> str | None:
+        """Brokers tell the ends of all topics at once."""
+        return None
+
+    @property
     def facts(self) -> frozenset[str]:
         """Those that its columns ask for."""
         return frozenset(self.path(name)[0][1:] for name in self.columns) & {*FACTS}

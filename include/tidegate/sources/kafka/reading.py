@@ -34,7 +34,7 @@ class KafkaSource(Basis):
     def __init__(self, endpoint: Endpoint, stream: KafkaStream, name: str) -> None:
         super().__init__(endpoint, stream, name)
         self._stream = stream
-        self._broker = Broker(endpoint, stream, name)
+        self._broker = Broker(endpoint, stream.topic, seconds(stream.timeout), name)
         self._records = Records(stream, spell=values.spell)
         self._reader = values.Reader(stream, self._value())
         self._log = Log(None, None, {}, {})

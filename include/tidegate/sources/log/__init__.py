@@ -9,6 +9,7 @@ From the source inwards::
     table      the table behind the log: its rows, and the log's rows read as it would read its own
     feed       what both logs have in common: positions and changes
     binlog     MySQL and MariaDB: the binary log
+    server       where it ends
     replica      its events, through mysql-replication
     settings     what the server has to be told before
     rowevents    those that change rows of the table
@@ -21,6 +22,7 @@ From the source inwards::
     pgoutput     the messages of its plugin
     transactions   what they make of the table's keys
     options    what a stream may say
+    watching   where the log ends, for all streams at once
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from tidegate.sources.log.options import LogSettings, LogStream
 
 if TYPE_CHECKING:
     from tidegate.connections import Endpoint
-    from tidegate.sources import Source
+    from tidegate.sources import Lookout, Source
 
 
 def _open(endpoint: Endpoint, stream: LogStream, name: str) -> Source:
@@ -41,4 +43,10 @@ def _open(endpoint: Endpoint, stream: LogStream, name: str) -> Source:
     return LogSource(endpoint, stream, name)
 
 
-KIND = Kind("log", LogStream, LogSettings, ("mysql", "postgres"), _open)
+def _watch(endpoint: Endpoint) -> Lookout:
+    from tidegate.sources.log.watching import LogLookout
+
+    return LogLookout(endpoint)
+
+
+KIND = Kind("log", LogStream, LogSettings, ("mysql", "postgres"), _open, watch=_watch)

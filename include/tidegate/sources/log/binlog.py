@@ -27,19 +27,20 @@ from tidegate.sources import Finding
 from tidegate.sources.log import gtids, replica, settings, statements
 from tidegate.sources.log.feed import NUMBER, Change, Feed, Position, trimmed
 from tidegate.sources.log.rowevents import Rows, constant
+from tidegate.sources.log.server import Server
 from tidegate.sources.sql.catalogue import Native, Table
 from tidegate.sources.sql.session import Session
 
 _WAIT = 30.0
 
 
-class Binlog(Feed):
+class Binlog(Server, Feed):
     """One table's part of it."""
 
     numbers_bits = True
 
     def __init__(self, session: Session, table: Table, name: str) -> None:
-        self._session = session
+        super().__init__(session)
         self._table = table
         self._name = name
         self._born: int | None = None
@@ -50,7 +51,7 @@ class Binlog(Feed):
             for finding in wrong:
                 if finding.level == "error":
                     raise ConfigError(finding.message)
-        position = self._now()
+        position = self.now()
         if known is not None:
             same = position["server"] == known["server"]
             later = same and replica.place(position) >= replica.place(known)
@@ -127,35 +128,9 @@ class Binlog(Feed):
 
     # The server -----------------------------------------------------------------------------
 
-    def _run(self, statement: str) -> list[Any]:
-        connection = self._session.connection
-        with self._session.translated():
-            result = connection.exec_driver_sql(statement)
-            return list(result.all()) if result.returns_rows else []
-
-    @property
-    def _mariadb(self) -> bool:
-        return bool(getattr(self._session.connection.dialect, "is_mariadb", False))
-
-    @property
-    def _server(self) -> str:
-        return str(self._run(f"SELECT @@{'server_id' if self._mariadb else 'server_uuid'}")[0][0])
-
     @property
     def _schema(self) -> str:
         return self._table.schema or str(self._session.endpoint.database)
-
-    def _now(self) -> Position:
-        """Where the log ends. Its GTIDs may be some less: they are looked at before."""
-        gtid = self._gtids()
-        row = self._status()[0]
-        file, pos = str(row[0]), int(row[1])
-        return {"server": self._server, "file": file, "pos": pos, "gtid": gtid, "epoch": 0}
-
-    def _status(self) -> list[Any]:
-        """Where the log is, and what it leaves out; no row where there is no log."""
-        newer = not self._mariadb and self._version >= (8, 4)
-        return self._run("SHOW BINARY LOG STATUS" if newer else "SHOW MASTER STATUS")
 
     def _require_no_prepared(self) -> None:
         """Rows of a transaction that is prepared lie before the position, and nobody sees them."""
@@ -168,15 +143,6 @@ class Binlog(Feed):
                 "the first read waits for them. Commit them, or roll them back."
             )
 
-    def _gtids(self) -> str:
-        """What was committed: MySQL's set, MariaDB's last one of each domain."""
-        name = "gtid_binlog_pos" if self._mariadb else "GLOBAL.gtid_executed"
-        return str(self._run(f"SELECT @@{name}")[0][0]).replace("\n", "")
-
-    @property
-    def _version(self) -> tuple[Any, ...]:
-        return self._session.connection.dialect.server_version_info or ()
-
     def _settled(self) -> Position:
         """MySQL: what the log has at a position can be seen when nobody owns its GTID any more."""
         if str(self._run("SELECT @@GLOBAL.gtid_mode")[0][0]) != "ON":
@@ -184,7 +150,7 @@ class Binlog(Feed):
                 f"{self._name}: the server's gtid_mode is not ON. MySQL's log is read beside its "
                 "tables by GTID: turn it on (it goes online, step by step)."
             )
-        position = self._now()
+        position = self.now()
         owned = gtids.owned(self._run("SELECT @@GLOBAL.gtid_owned")[0][0])
         deadline = time.monotonic() + _WAIT
         while owned & gtids.owned(self._run("SELECT @@GLOBAL.gtid_owned")[0][0]):

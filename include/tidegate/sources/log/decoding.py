@@ -34,7 +34,7 @@ _EPOCH_SHIFT = 58
 _WAIT = 30.0
 _AT_ONCE = 1000
 """Messages fetched at once."""
-_END = sa.text(
+END = sa.text(
     "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint,"
     " (SELECT system_identifier FROM pg_control_system())"
 )
@@ -170,7 +170,7 @@ class Decoding(Feed):
     def _now(self) -> Position:
         """Where the log ends on disk, and of what the table consisted just before."""
         table = {"table": self._table.identity, "parts": list(self._parts())}
-        lsn, server = self._row(_END)
+        lsn, server = self._row(END)
         return {"server": str(server), "lsn": int(lsn), **table}
 
     def _make_slot(self) -> None:

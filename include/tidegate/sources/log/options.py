@@ -44,6 +44,16 @@ class LogStream(LogSettings, Stream):
     )
 
     @property
+    def unwatchable(self) -> str | None:
+        """The server tells where its log ends."""
+        return None
+
+    @property
+    def watched(self) -> bool:
+        """Only where it is written: whatever is committed on the server starts a run."""
+        return bool(self.watch)
+
+    @property
     def declared(self) -> frozenset[str]:
         """The columns of ``types:``."""
         return frozenset(self.types)

@@ -20,7 +20,7 @@ from tidegate.errors import ConfigError, RefusedError
 from tidegate.fields import duration
 from tidegate.model import Json, Watermark, utc_text
 from tidegate.sources import Observation
-from tidegate.sources.mongodb.documents import Documents
+from tidegate.sources.mongodb.documents import Documents, exact
 from tidegate.sources.mongodb.slices import Range
 from tidegate.sources.rows.clocks import MARGIN, Clock
 
@@ -88,7 +88,7 @@ def _by_number(session: Session, stream: MongoStream, name: str, clock: Clock) -
     high = None
     if found:
         documents = Documents(stream)
-        largest = documents.cursor(documents.record(found[0]).value.exact)
+        largest = documents.cursor(exact(documents.record(found[0])))
         number = largest if isinstance(largest, int | float) else largest.to_decimal()
         high = Watermark(math.floor(number) - int(lookback), stream.cursor)
     return Observation(high, utc_text(clock.server), f"largest − {lookback}")

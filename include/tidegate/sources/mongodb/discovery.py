@@ -29,7 +29,7 @@ def proposals(endpoint: Endpoint) -> Iterator[Proposal]:
         for name, kind in sorted(session.collections().items()):
             if kind == "collection" and not name.startswith("system."):
                 sample = session.find(name, {}, limit=SAMPLE)
-                yield _proposal(name, [decode(document.raw) for document in sample])
+                yield _proposal(name, [decode(document) for document in sample])
 
 
 def _proposal(name: str, sample: list[Mapping[str, Any]]) -> Proposal:

@@ -8,8 +8,7 @@ relaxed Extended JSON: there 5 is 5, so that keys and attributes are what people
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -17,13 +16,12 @@ from bson import Binary, CodecOptions, DatetimeMS, Decimal128, Int64, ObjectId, 
 from bson.codec_options import DatetimeConversion
 from bson.errors import InvalidBSON
 from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS
-from bson.raw_bson import RawBSONDocument
 
 from tidegate.model import Reason
 from tidegate.sources.rows.fitting import Unread
 from tidegate.sources.rows.options import WHOLE
 from tidegate.sources.rows.records import Record, reach
-from tidegate.types import ColumnType
+from tidegate.types import INTEGERS, ColumnType
 
 if TYPE_CHECKING:
     from tidegate.sources.mongodb.options import MongoStream
@@ -32,7 +30,6 @@ OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS
 )
 """Dates stay numbers, for Python has no words for most of them; UUIDs stay binary."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENIENT = OPTIONS.with_options(unicode_decode_error_handler="replace")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -43,7 +40,13 @@ _BINARY_UUID = 4
 class Whole(dict[str, Any]):
     """A document, and no part of one; *exact* is what it was before a key in it was marked."""
 
-    exact: Mapping[str, Any]
+    exact: dict[str, Any]
+
+
+def exact(record: Record) -> dict[str, Any]:
+    """The document that *record* was made of."""
+    value = record.value
+    return value.exact if isinstance(value, Whole) else value
 
 
 class Documents:
@@ -56,30 +59,31 @@ class Documents:
         self._required = stream.null_cursor == "quarantine"
         self._exact = [name for name in stream.columns if stream.path(name) == (WHOLE,)]
         self._keys = [
-            (name, stream.path(name), _type(stream, name).name) for name in stream.primary_key
+            (name, stream.path(name), stream.types[name].name) for name in stream.primary_key
         ]
 
-    def record(self, raw: RawBSONDocument) -> Record:
+    def record(self, octets: bytes) -> Record:
         """One document; *reasons* say why it cannot be a row."""
         reasons: list[Reason] = []
         try:
-            value = bson.decode(raw.raw, OPTIONS)
+            value = bson.decode(octets, OPTIONS)
         except InvalidBSON as error:
-            value = bson.decode(raw.raw, _LENIENT)
+            value = bson.decode(octets, _LENIENT)
             reasons.append(Reason("pull", "not UTF-8", f"the document cannot be read: {error}"))
         else:
-            if self._exact and bson.encode(value, codec_options=OPTIONS) != raw.raw:
+            if self._exact and bson.encode(value, codec_options=OPTIONS) != octets:
                 reasons.append(Reason("pull", "not exact", _NOT_EXACT, self._exact[0]))
         if self._required and (kind := self.unreached(value)):
             why = f"the cursor {self._cursor!r} is {kind} (null_cursor: quarantine)"
             reasons.append(Reason("pull", "no cursor", why, self._cursor))
-        whole = Whole(value)
-        whole.exact = value
+        row = Whole(value) if self._exact else value
         for name, path, type in self._keys:
             if not _tells(found := reach(value, path), type):
                 reasons.append(Reason("pull", "ambiguous key", _ambiguous(found, type), name))
-                whole.update(_marked(whole, path, found))
-        return Record(whole, reasons=tuple(reasons))
+                row = Whole(_marked(row, path, found))
+        if isinstance(row, Whole):
+            row.exact = value
+        return Record(row, reasons=tuple(reasons))
 
     def cursor(self, value: Mapping[str, Any]) -> Any:
         """The cursor of a document, as BSON has it."""
@@ -102,32 +106,9 @@ def spell(value: Any) -> str:
     """Extended JSON: canonical for a whole document, relaxed for a part."""
     whole = isinstance(value, Whole)
     options = CANONICAL_JSON_OPTIONS if whole else RELAXED_JSON_OPTIONS
-    exact = value.exact if whole else value
-    text: str = json_util.dumps(exact, json_options=options, ensure_ascii=False)
+    told = value.exact if whole else value
+    text: str = json_util.dumps(told, json_options=options, ensure_ascii=False)
     return text
-
-
-def plain(value: Any) -> Any:
-    """A value for a column that is not JSON, in words that every source uses."""
-    make = _PLAIN.get(type(value))
-    return value if make is None else make(value)
-
-
-def _moment(value: DatetimeMS) -> datetime | Unread:
-    try:
-        return _EPOCH + timedelta(milliseconds=int(value))
-    except OverflowError:
-        return Unread(f"{int(value)} ms after 1970", "out of range")
-
-
-def _octets(value: Binary) -> bytes | str:
-    return str(value.as_uuid()) if value.subtype == _BINARY_UUID else bytes(value)
-
-
-_PLAIN: dict[type, Callable[[Any], Any]] = {
-    ObjectId: str, Int64: int, Decimal128: Decimal128.to_decimal, DatetimeMS: _moment,
-    Binary: _octets,
-}  # fmt: skip
 
 
 def sort_of(value: Any) -> str:
@@ -145,6 +126,11 @@ def sort_of(value: Any) -> str:
         return "number" if number == number else "NaN"
     known = {str: "string", list: "array", dict: "object", ObjectId: "objectId"}
     return known.get(type(value), type(value).__name__.lower())
+
+
+def level(one: Mapping[str, Any], other: Mapping[str, Any], paths: Sequence[Sequence[str]]) -> bool:
+    """Whether two documents have the same place in an order by *paths*."""
+    return all(reach(one, path) == reach(other, path) for path in paths)
 
 
 def ids(text: str, type: ColumnType) -> list[Any] | None:
@@ -166,15 +152,10 @@ def ids(text: str, type: ColumnType) -> list[Any] | None:
     return None
 
 
-def _type(stream: MongoStream, name: str) -> ColumnType:
-    said = stream.columns[name]
-    return ColumnType.parse(said if isinstance(said, str) else said.type)
-
-
 def _tells(value: Any, type: str) -> bool:
     """Whether no other value of MongoDB has the same text as *value* in a key of this *type*."""
-    if value is None:
-        return True  # held for being NULL
+    if value is None or (value.__class__ is Int64 and type in INTEGERS):
+        return True  # the first is held for being NULL
     if type == "string":
         if isinstance(value, str):
             return not (_OBJECT_ID.fullmatch(value) or _UUID.fullmatch(value))

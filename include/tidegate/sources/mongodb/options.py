@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from tidegate.fields import ColumnName, Duration, did_you_mean
 from tidegate.pipeline.models import Settings
 from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
-from tidegate.types import INTEGERS, ColumnType
+from tidegate.types import INTEGERS
 
 ID = "_id"
 Sort = Literal["date", "number", "objectId"]
@@ -86,8 +86,7 @@ class MongoStream(MongoSettings, DeclaredStream):
         """What values of the column *name* are, when they are to be compared."""
         if name not in self.columns:
             return None
-        said = self.columns[name]
-        type = ColumnType.parse(said if isinstance(said, str) else said.type).name
+        type = self.types[name].name
         return "date" if type == "timestamp" else "number" if type in INTEGERS else None
 
     @model_validator(mode="after")

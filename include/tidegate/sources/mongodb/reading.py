@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from bson import DatetimeMS
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, DataError
@@ -16,7 +17,8 @@ from tidegate.fields import did_you_mean, seconds
 from tidegate.model import Json, Watermark, Window
 from tidegate.sources import Finding, Level, Observation, Shared
 from tidegate.sources.mongodb import bound, slices
-from tidegate.sources.mongodb.documents import Documents, ids, plain, sort_of, spell
+from tidegate.sources.mongodb.columns import plain, word
+from tidegate.sources.mongodb.documents import Documents, exact, ids, level, sort_of, spell
 from tidegate.sources.mongodb.options import ID
 from tidegate.sources.mongodb.session import Session
 from tidegate.sources.rows.basis import Basis
@@ -119,7 +121,7 @@ class MongoSource(Basis):
             )
             found.append(Finding("warning", what, "bound-guessed", todo))
         if first := self._first(self._every.unreached()):
-            document = first.value.exact
+            document = exact(first)
             kind = self._documents.unreached(document)
             what = (
                 f"{self._name}: cursor: there are documents whose {self._stream.cursor!r} is "
@@ -159,7 +161,7 @@ class MongoSource(Basis):
             yield from found[:size]
             if len(found) <= size:
                 return
-            last = found[size - 1].value.exact
+            last = exact(found[size - 1])
             after = (reach(last, part.path.split(".")), self._id(last))
 
     def _all(self) -> Iterator[Record]:
@@ -179,18 +181,18 @@ class MongoSource(Basis):
             yield from found[:size]
             if len(found) <= size:
                 return
-            after = (self._id(found[size - 1].value.exact),)
+            after = (self._id(exact(found[size - 1])),)
 
     def _page(self, where: slices.Query, order: Sequence[tuple[str, int]]) -> list[Record]:
         """A page, and one more. Raises ConfigError where a page could end between two equals."""
         found = self._find(where, order, self._stream.page_rows + 1)
         paths = [path.split(".") for path, _ in order]
-        places = ([reach(one.value.exact, path) for path in paths] for one in found)
-        for one, other in pairwise(places):
-            if one == other and sort_of(one[-1]) == sort_of(other[-1]):
+        for one, other in pairwise(map(exact, found)):
+            id, next = one.get(ID), other.get(ID)
+            if id == next and sort_of(id) == sort_of(next) and level(one, other, paths):
                 raise ConfigError(
                     f"{self._name}: collection: {self._stream.collection!r} has several documents "
-                    f"with the _id {one[-1]!r:.80}, by which they are read. Let the view give each "
+                    f"with the _id {id!r:.80}, by which they are read. Let the view give each "
                     "its own, like {$set: {_id: {$mergeObjects: [{a: '$_id', b: '$line'}]}}}."
                 )
         return found
@@ -223,14 +225,13 @@ class MongoSource(Basis):
 
     def _counted(self, records: Iterable[Record]) -> Iterator[Record]:
         """Count what no bound reaches, by kind, and what is of the future."""
-        ahead = None if self._clock is None else self._clock + AHEAD
+        ahead = None if self._clock is None else int(DatetimeMS(self._clock + AHEAD))
         for record in records:
-            if kind := self._documents.unreached(record.value.exact):
+            document = exact(record)
+            if kind := self._documents.unreached(document):
                 self._census[kind] += 1
-            elif ahead and isinstance(
-                found := plain(self._documents.cursor(record.value.exact)), datetime
-            ):
-                self._census["future"] += found > ahead
+            elif ahead and isinstance(found := self._documents.cursor(document), DatetimeMS):
+                self._census["future"] += int(found) > ahead and isinstance(word(found), datetime)
             yield record
 
     def _only(self, keys: Sequence[str], pages: Iterator[pa.Table]) -> Iterator[pa.Table]:

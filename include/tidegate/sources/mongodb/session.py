@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bson import CodecOptions
-from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import (
     ConfigurationError,
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 CONNECT_SECONDS = 5
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _PORT = 27017
 _PASSED = {
     name.lower(): name
@@ -76,24 +73,19 @@ class Session:
             self.endpoint.database, read_concern=ReadConcern("majority")
         )
 
-    def find(self, collection: str, where: Mapping[str, Any], **more: Any) -> list[RawBSONDocument]:
+    def find(self, collection: str, where: Mapping[str, Any], **more: Any) -> list[bytes]:
         """The documents, in octets, of one query that may not take longer than the timeout."""
         with self.translated():
-            return list(self._cursor(collection, where, **more))
+            batches = self._cursor(collection, where, **more)
+            return [document for batch in batches for document in _documents(batch)]
 
     def stream(
         self, collection: str, where: Mapping[str, Any], rows: int, **more: Any
-    ) -> Iterator[list[RawBSONDocument]]:
-        """The same *rows* at a time, in no order; all of it within the timeout."""
+    ) -> Iterator[list[bytes]]:
+        """The same, at most *rows* at a time, in no order; all of it within the timeout."""
         with self.translated():
-            batch: list[RawBSONDocument] = []
-            for document in self._cursor(collection, where, batch_size=rows, **more):
-                batch.append(document)
-                if len(batch) == rows:
-                    yield batch
-                    batch = []
-            if batch:
-                yield batch
+            for batch in self._cursor(collection, where, batch_size=rows, **more):
+                yield _documents(batch)
 
     def count(self, collection: str, where: Mapping[str, Any]) -> int:
         """How many there are."""
@@ -158,8 +150,7 @@ class Session:
         batch_size: int = 0,
         fields: Sequence[str] = (),
     ) -> Any:
-        place = self.database.get_collection(collection, codec_options=_RAW)
-        return place.find(
+        return self.database[collection].find_raw_batches(
             where,
             dict.fromkeys(fields, 1) or None,
             sort=list(sort) or None,
@@ -235,6 +226,15 @@ def arguments(endpoint: Endpoint, timeout: float) -> dict[str, Any]:
     if not made["tls"]:
         made = {name: value for name, value in made.items() if not name.startswith("tlsC")}
     return made
+
+
+def _documents(batch: bytes) -> list[bytes]:
+    """Each begins with its length."""
+    found, at = [], 0
+    while at < len(batch):
+        begin, at = at, at + int.from_bytes(batch[at : at + 4], "little")
+        found.append(batch[begin:at])
+    return found
 
 
 def place(endpoint: Endpoint) -> str:

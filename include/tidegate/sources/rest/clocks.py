@@ -16,7 +16,6 @@ from tidegate.model import Watermark, Window, utc_text
 from tidegate.sources import Observation
 from tidegate.sources.rest.ask import Ask
 from tidegate.sources.rest.options import RestStream, Value
-from tidegate.types import ColumnType
 
 _UNITS = {"seconds": timedelta(seconds=1), "milliseconds": timedelta(milliseconds=1)}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,8 +29,7 @@ class Clock:
     """Of one stream with a cursor."""
 
     def __init__(self, stream: RestStream, name: str) -> None:
-        said = stream.columns[stream.cursor or ""]
-        kind = ColumnType.parse(said if isinstance(said, str) else said.type).name
+        kind = stream.types[stream.cursor or ""].name
         self._stream = stream
         self._name = name
         self._unit = _UNITS[stream.times] if kind == "int64" else None

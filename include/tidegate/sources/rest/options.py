@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from tidegate.fields import ColumnName, Duration, Strict
 from tidegate.pipeline.models import Settings
 from tidegate.sources.rows.options import DeclaredStream, Path
-from tidegate.types import ColumnType
 
 _RATE = re.compile(r"([1-9][0-9]{0,5})\s*/\s*([smh])")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -254,12 +253,11 @@ class RestStream(RestSettings, DeclaredStream):
         return self
 
     def _require_moment(self, cursor: str) -> None:
-        said = self.columns.get(cursor)
-        if said is None:
+        if cursor not in self.columns:
             raise ValueError(
                 f"cursor: column {cursor!r} is not among the columns. Declare it there"
             )
-        kind = ColumnType.parse(said if isinstance(said, str) else said.type).name
+        kind = self.types[cursor].name
         if kind != "timestamp" and not (kind == "int64" and self.times in _EPOCHS):
             raise ValueError(
                 f"cursor: column {cursor!r} is of type {kind}. Declare it as timestamp; or as "

@@ -1,19 +1,21 @@
 """One column of driver values → one Arrow array of its declared type, and the cells that resist.
 
-Columns whose values all have the expected Python type go to Arrow as a whole; anything else is
-looked at value by value. Arrow alone would take 5 for the day 1970-01-06 and text for octets.
+Columns whose values all have the expected Python type go to Arrow as a whole, as do texts that all
+spell a value in one form; anything else is looked at value by value. Arrow alone would take 5 for
+the day 1970-01-06 and text for octets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tidegate.sources.rows import spelled
 from tidegate.sources.rows.fitting import Spec, UnfitError, fit, show
 
 _EXPECTED: dict[str, frozenset[type]] = {
@@ -24,7 +26,7 @@ _EXPECTED: dict[str, frozenset[type]] = {
     "timestamp": frozenset({datetime}), "json": frozenset({str}),
 }  # fmt: skip
 _NOTHING = type(None)
-_TEXT = frozenset({str})
+_TEXT, _REAL = frozenset({str}), frozenset({float, Decimal})
 _REFUSALS = (pa.ArrowException, UnicodeError, OverflowError, ValueError, TypeError)
 
 
@@ -36,8 +38,11 @@ def convert(values: Sequence[Any] | pa.Array, spec: Spec) -> tuple[pa.Array, dic
     if isinstance(values, pa.Array):
         return values, {}
     whole = _at_once(values, spec)
-    if whole is not None:
-        return whole, {}
+    return _each(values, spec) if whole is None else (whole, {})
+
+
+def _each(values: Sequence[Any], spec: Spec) -> tuple[pa.Array, dict[int, UnfitError]]:
+    """The same, value by value: what the rest of this module must come to, too."""
     cells: list[Any] = []
     unfit: dict[int, UnfitError] = {}
     for row, value in enumerate(values):
@@ -55,38 +60,42 @@ def _at_once(values: Sequence[Any], spec: Spec) -> pa.Array | None:
     name = spec.type.name
     kinds = set(map(type, values)) - {_NOTHING}
     try:
-        if kinds == _TEXT and name in {"date", "datetime"} and _plain(values):
-            array = pa.array(values, pa.string()).cast(spec.type.arrow)
-        elif not kinds <= _EXPECTED[name] or _needs_a_look(name, spec):
-            return None
-        else:
+        if kinds == _TEXT and (spec.loose or name in {"date", "datetime"}) and name != "json":
+            array = spelled.read(pa.array(values, pa.string()), spec)
+        elif kinds <= _EXPECTED[name] and not _needs_a_look(values, spec):
             array = pa.array(values, spec.type.arrow)
+        elif name == "float64" and spec.loose and kinds <= _REAL:
+            floats = [None if value is None else float(value) for value in values]
+            array = pa.array(floats, pa.float64())
+        else:
+            return None
     except _REFUSALS:
+        return None
+    if array is None or not keepable(array):
         return None
     if array.null_count and array.null_count != sum(value is None for value in values):
         return None
-    return array if keepable(array) else None
+    return array
 
 
-def _needs_a_look(name: str, spec: Spec) -> bool:
-    """Zone-less readings meant as instants elsewhere than in UTC; JSON that nobody has checked."""
+def _needs_a_look(values: Sequence[Any], spec: Spec) -> bool:
+    """Readings with a zone that want none, or the reverse; JSON that nobody has checked."""
+    name = spec.type.name
     if name == "timestamp":
-        return spec.zone is not UTC
-    return spec.loose and name in {"datetime", "json"}
-
-
-def _plain(values: Sequence[Any]) -> bool:
-    """Arrow reads ``2024-01-01 12`` as noon; we do not."""
-    return all(len(value) != 13 for value in values if value is not None)
+        zoned = [value.tzinfo is not None for value in values if value is not None]
+        return not (all(zoned) or (spelled.is_utc(spec.zone) and not any(zoned)))
+    if name == "datetime":
+        return any(value is not None and value.tzinfo is not None for value in values)
+    return spec.loose and name == "json"
 
 
 def keepable(array: pa.Array) -> bool:
-    """Whether stores can keep all cells: text without NUL characters, finite floats."""
+    """Whether stores can keep all cells: text without NUL, finite floats, days of a calendar."""
     if pa.types.is_string(array.type):
         return not pc.any(pc.match_substring(array, "\0")).as_py()
     if pa.types.is_floating(array.type):
         return pc.all(pc.is_finite(array)).as_py() is not False
-    return True
+    return spelled.in_calendar(array)
 
 
 def texts(array: pa.Array, raw: Sequence[Any], unfit: dict[int, UnfitError]) -> pa.Array:

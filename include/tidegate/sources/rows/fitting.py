@@ -119,7 +119,7 @@ def _bool(value: Any, spec: Spec) -> bool:
         return value
     if isinstance(value, int | Decimal) and value in {0, 1}:
         return bool(value)
-    if spec.loose and value in {b"\0", b"\1"}:
+    if spec.loose and isinstance(value, bytes) and value in {b"\0", b"\1"}:
         return bool(value != b"\0")
     if spec.loose and isinstance(value, str) and value.lower() in _WORDS:
         return _WORDS[value.lower()]

@@ -11,21 +11,33 @@ DEPTH = 200
 """More nesting than anybody means."""
 
 
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not JSON")
+
+
+class _Exact(json.JSONDecoder):
+    def __init__(self) -> None:
+        super().__init__(parse_float=Decimal, parse_constant=_refuse)
+
+
+_DECODER = _Exact()
+
+
 def loads(text: str | bytes) -> Any:
     """The value of *text*; numbers with a point are Decimals. Raises ValueError.
 
     NaN and Infinity, which are no JSON, are refused; so is nesting beyond :data:`DEPTH`.
     """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+        if isinstance(text, bytes) and text[:1] == b"{" and text[1:2] != b"\0":  # no UTF-16
+            text = text.decode("utf-8", "surrogatepass")
+        if isinstance(text, str) and not text.startswith("\ufeff"):
+            return _DECODER.decode(text)
+        return json.loads(text, cls=_Exact)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except ArithmeticError:
         raise ValueError("a number in it is beyond all bounds") from None
-
-
-def _refuse(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
 
 
 def dumps(value: Any) -> str:

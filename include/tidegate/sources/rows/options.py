@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from tidegate.fields import ColumnName, Strict, TypeName
 from tidegate.model import BOOKKEEPING, GONE
 from tidegate.pipeline.models import Stream
+from tidegate.types import ColumnType
 
 WHOLE = "$"
 EVERY = "*"
@@ -74,6 +75,14 @@ class DeclaredStream(Stream):
                 f"columns: {taken[0]!r} is a name that Tidegate keeps for itself. Choose another"
             )
         return self
+
+    @property
+    def types(self) -> dict[str, ColumnType]:
+        """The columns' types, by name."""
+        said = self.columns.items()
+        return {
+            name: ColumnType.parse(one if isinstance(one, str) else one.type) for name, one in said
+        }
 
     def path(self, name: str) -> tuple[str, ...]:
         """The steps to the value of column *name*: its own name, unless it says otherwise."""

@@ -95,6 +95,8 @@ class Sheet:
             for row in missing(self.raw[name]):
                 reason = Reason("pull", "NULL key", "the primary key is NULL", name)
                 reasons.setdefault(row, []).append(reason)
+        if not reasons:
+            return pa.nulls(len(self.raw[key[0]]), pa.string())
         texts: list[str | None] = [None] * len(self.raw[key[0]])
         for row, found in reasons.items():
             texts[row] = json.dumps([reason.to_json() for reason in found], ensure_ascii=False)

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate.hashing import row_hashes
 from tidegate.model import GONE, Reason
 from tidegate.sources.rows import jsontext
+from tidegate.sources.rows.blocks import Block
 from tidegate.sources.rows.fitting import Spec, Unread
 from tidegate.sources.rows.options import EVERY, WHOLE, DeclaredStream
 from tidegate.sources.rows.page import Reasons, Sheet, Tokens
-from tidegate.types import Column, ColumnType
+from tidegate.types import Column
 
 PAGE_OCTETS = 32_000_000
 """What the rows of a page came in; as values they take several times as much memory."""
+_MAPPING = (dict, Mapping)
+"""The first one is the quicker to tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One row as it came.
 
     value    what paths lead into
@@ -34,7 +38,7 @@ class Record:
     """
 
     value: Any
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
     token: int | None = None
     gone: bool = False
     reasons: tuple[Reason, ...] = ()
@@ -45,6 +49,7 @@ class Records:
     """Builds the pages of one stream. Of rows with one key and one token, the last one counts.
 
     spell  makes the text of a ``json`` column out of a value; raises ValueError
+    plain  makes Python's own values, or an array of a column's type, out of those of another column
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class Records:
         stream: DeclaredStream,
         *,
         spell: Callable[[Any], str] = jsontext.dumps,
-        plain: Callable[[Any], Any] = lambda value: value,
+        plain: Callable[[Sequence[Any], Spec], Sequence[Any] | pa.Array] = lambda values, _: values,
     ) -> None:
         self._key = stream.primary_key
         self._log = stream.deletions
@@ -61,10 +66,9 @@ class Records:
         zone = ZoneInfo(stream.time_zone)
         self._paths = {name: stream.path(name) for name in stream.columns}
         self._specs = [
-            Spec(Column(name, ColumnType.parse(said if isinstance(said, str) else said.type)),
-                 loose=True, zone=zone)
-            for name, said in stream.columns.items()
-        ]  # fmt: skip
+            Spec(Column(name, type), loose=type.name != "json", zone=zone)  # JSON is our own
+            for name, type in stream.types.items()
+        ]
         self.superseded = 0
 
     def columns(self) -> list[Column]:
@@ -80,17 +84,34 @@ class Records:
         """The page of *records*, which are of one read."""
         token = tokens.next()
         cells = [self._column(spec, records) for spec in self._specs]
-        sheet = Sheet.of(self._specs, cells)
         reasons = {row: record.reasons for row, record in enumerate(records) if record.reasons}
         marks = [token if record.token is None else record.token for record in records]
+        gone = [record.gone for record in records] if self._log else None
+        return self._page(cells, pa.array(marks, pa.int64()), reasons, gone)
+
+    def compose(self, block: Block, tokens: Tokens) -> pa.Table:
+        """The page of *block*, in which nothing is gone."""
+        token = tokens.next()
+        marks = pa.repeat(token if block.token is None else block.token, len(block))
+        gone = [False] * len(block) if self._log else None
+        return self._page([self._read(spec, block) for spec in self._specs], marks, {}, gone)
+
+    def _page(
+        self,
+        cells: Sequence[Sequence[Any] | pa.Array],
+        marks: pa.Array,
+        reasons: Reasons,
+        gone: Sequence[bool] | None,
+    ) -> pa.Table:
+        sheet = Sheet.of(self._specs, cells)
         books = {
             "_key": sheet.keys(self._key),
-            "_token": pa.array(marks, pa.int64()),
+            "_token": marks,
             "_source_hash": _apart(sheet.hashes(), reasons),
             "_held": sheet.held(self._key, reasons),
         }
-        if self._log:
-            books[GONE] = pa.array([record.gone for record in records], pa.bool_())
+        if gone is not None:
+            books[GONE] = pa.array(gone, pa.bool_())
         return self._latest(pa.table({**sheet.arrays, **books}))
 
     def pages(self, records: Iterable[Record], tokens: Tokens, rows: int) -> Iterator[pa.Table]:
@@ -108,6 +129,8 @@ class Records:
 
     def _latest(self, page: pa.Table) -> pa.Table:
         """*page* without rows that a later one of the same key and token replaces."""
+        if any(_differ(page.column(name)) for name in ("_key", "_token")):
+            return page
         keys, tokens = page.column("_key").to_pylist(), page.column("_token").to_pylist()
         last = {
             (key, token): row for row, (key, token) in enumerate(zip(keys, tokens, strict=True))
@@ -120,20 +143,19 @@ class Records:
         self.superseded += len(keys) - len(kept)
         return page if len(kept) == len(keys) else page.take(kept)
 
-    def _column(self, spec: Spec, records: Sequence[Record]) -> list[Any]:
-        path = self._paths[spec.column.name]
-        found = (self._find(record, path) for record in records)
-        if spec.type.name != "json":
-            return [self._plain(value) for value in found]
-        return [None if value is None else self._text(value) for value in found]
+    def _read(self, spec: Spec, block: Block) -> Sequence[Any] | pa.Array:
+        first, *rest = self._paths[spec.column.name]
+        if not rest and spec.type.name != "json":
+            return block.fitting(first, spec)
+        return self._told([reach(value, rest) for value in block.values(first)], spec)
 
-    def _find(self, record: Record, path: tuple[str, ...]) -> Any:
-        first = path[0]
-        if first == WHOLE:
-            return record.value
-        if first.startswith(WHOLE) and first[1:] in record.facts:
-            return reach(record.facts[first[1:]], path[1:])
-        return reach(record.value, path)
+    def _column(self, spec: Spec, records: Sequence[Record]) -> Sequence[Any] | pa.Array:
+        return self._told(_found(records, self._paths[spec.column.name]), spec)
+
+    def _told(self, found: list[Any], spec: Spec) -> Sequence[Any] | pa.Array:
+        if spec.type.name == "json":
+            return [None if value is None else self._text(value) for value in found]
+        return self._plain(found, spec)
 
     def _text(self, value: Any) -> str | Unread:
         """A value that has no JSON text is held."""
@@ -141,6 +163,30 @@ class Records:
             return self._spell(value)
         except (ValueError, TypeError, RecursionError) as error:
             return Unread(repr(value)[:200], f"no JSON ({error})"[:80])
+
+
+def _found(records: Sequence[Record], path: Sequence[str]) -> list[Any]:
+    """What *path* leads to in each of them."""
+    first = path[0]
+    if first == WHOLE:
+        return [record.value for record in records]
+    if first.startswith(WHOLE):
+        told, rest = first[1:], path[1:]
+        return [
+            reach(record.facts[told], rest) if told in record.facts else reach(record.value, path)
+            for record in records
+        ]
+    if len(path) == 1 and first != EVERY:
+        return [
+            value.get(first) if isinstance(value, dict) else reach(value, path)
+            for value, *_ in records
+        ]
+    return [reach(value, path) for value, *_ in records]
+
+
+def _differ(column: pa.ChunkedArray) -> bool:
+    """Whether no two cells have the same value."""
+    return bool(pc.count_distinct(column).as_py() == len(column) - column.null_count)
 
 
 def _apart(hashes: pa.Array, reasons: Reasons) -> pa.Array:
@@ -161,7 +207,7 @@ def reach(value: Any, path: Sequence[str]) -> Any:
     ``*`` leads to every member or item: what the rest of *path* finds in each of them, in a list.
     """
     for place, step in enumerate(path):
-        if isinstance(value, Mapping) and (step in value or step != EVERY):
+        if isinstance(value, _MAPPING) and (step in value or step != EVERY):
             value = value.get(step)
         elif isinstance(value, list | tuple) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]

@@ -7,7 +7,7 @@ the two could differ, or one cell does not fit, nothing is returned and the driv
 from __future__ import annotations
 
 from abc import abstractmethod
-from datetime import UTC, date, datetime
+from datetime import UTC
 from typing import Any, Self
 
 import pyarrow as pa
@@ -17,7 +17,6 @@ from tidegate.sources.rows import cells
 from tidegate.sources.rows.fitting import Spec
 from tidegate.sources.sql.fetched import Fetched, Row, Values
 
-_FIRST = {"date": date(1, 1, 1), "datetime": datetime(1, 1, 1)}  # noqa: DTZ001 - it has no zone
 _TEXTUAL = frozenset({"string", "json"})
 _AS_ARROW = frozenset({"int16", "int32", "int64", "float64", "decimal"})
 
@@ -100,16 +99,8 @@ def _read(texts: pa.Array, spec: Spec) -> pa.Array | None:
         moments = pc.binary_join_element_wise(day, texts, space)
         return moments.cast(pa.timestamp("us")).cast(kind)
     if name in {"date", "datetime"}:
-        read = texts.cast(kind)
-        return read if _in_calendar(read, _FIRST[name]) else None
+        return texts.cast(kind)
     if name == "timestamp":
         zoned = pc.all(pc.match_substring(texts, "+")).as_py()
-        read = texts.cast(kind if zoned else pa.timestamp("us")).cast(pa.timestamp("us"))
-        return read.cast(kind) if _in_calendar(read, _FIRST["datetime"]) else None
+        return texts.cast(kind if zoned else pa.timestamp("us")).cast(kind)
     return None
-
-
-def _in_calendar(moments: pa.Array, first: date) -> bool:
-    """Whether Python knows these days, too: its years begin with 1."""
-    begins = pc.min(moments)
-    return not begins.is_valid or pc.greater_equal(begins, pa.scalar(first, moments.type)).as_py()
