@@ -36,6 +36,7 @@ def _page() -> Any:
     from fastapi import Depends
 
     from tidegate import page
+    from tidegate.on_airflow import access  # noqa: F401 - the stage may be behind a connection
 
     def find(dag_id: str, run_id: str, task_id: str) -> str | None:
         query = XComModel.get_many(
