@@ -13,6 +13,7 @@ What is not installed is left out without a word; the task that needs it will sa
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 __all__: list[str] = []
@@ -39,6 +40,9 @@ _HEAVY = (
     "airflow.providers.standard.operators.hitl",
 )
 
+_S3 = ("s3fs", "upath.implementations.cloud")
+"""As heavy, and of use only where tasks hand their data to each other on S3."""
+
 
 def _is_parent(arguments: list[str]) -> bool:
     """Whether this process is one that tasks are forked from."""
@@ -47,7 +51,8 @@ def _is_parent(arguments: list[str]) -> bool:
 
 
 def _warm() -> None:
-    for name in _HEAVY:
+    on_s3 = os.environ.get("TIDEGATE_STAGE", "").startswith("s3://")
+    for name in (*_HEAVY, *(_S3 if on_s3 else ())):
         try:
             importlib.import_module(name)
         except ImportError:
