@@ -113,7 +113,9 @@ class Field:
         groups["Airflow"] = [self.fleet.airflow._process.pid]
         groups["Redis, S3, network"] = [self.fleet.queue.private.process.pid]
         groups["Redis, S3, network"] += [private.process.pid] if private else []
-        found = {name: sum(map(processor, pids)) for name, pids in groups.items()}
+        found = {
+            name: sum(own(pid) + processor(pid) for pid in pids) for name, pids in groups.items()
+        }
         found["Redis, S3, network"] += time.process_time()
         return {**found, "idle": idle()}
 
@@ -152,7 +154,7 @@ class Field:
         states = [task["state"] for task in tasks if task["task_id"] == "load"]
         if {"failed", "upstream_failed"} & {*states}:
             raise RuntimeError("a task has failed: see the logs")
-        time.sleep(0.5)
+        time.sleep(2)  # each look costs the API server what tasks wait for
         return tasks if states.count("success") == len(runs) else []
 
 
@@ -170,6 +172,12 @@ class Measured:
         ends = [datetime.fromisoformat(task["end_date"]) for task in self.tasks]
         begins = [datetime.fromisoformat(task["start_date"]) for task in self.tasks]
         return (max(ends) - min(begins)).total_seconds()
+
+
+def own(pid: int) -> float:
+    """Seconds of processor time of one process, and of its children that have ended."""
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return sum(map(int, parts[11:15])) / CLOCK
 
 
 def limit(pid: int, cores: float) -> None:

@@ -127,9 +127,10 @@ def _writing(where: str) -> Iterator[None]:
     except TidegateError:
         raise
     except Exception as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(". ")
         raise UnavailableError(
-            f"{where}: cannot be written: {getattr(error, 'strerror', None) or error}. Make room "
-            "there, or let TIDEGATE_STAGE name another place."
+            f"{where}: cannot be written: {reason}. Make room there, mend its connection, or let "
+            "TIDEGATE_STAGE name another place."
         ) from error
 
 
