@@ -56,7 +56,14 @@ class Pools:
 
     @hookimpl  # type: ignore[untyped-decorator]
     def on_starting(self, component: Any) -> None:
-        """Make missing pools; a pool that is there keeps the slots somebody gave it."""
+        """Make missing pools; a pool that is there keeps the slots somebody gave it.
+
+        Tasks of a LocalExecutor are forked from the scheduler, and tell of their start, too.
+        """
+        from airflow.jobs.job import Job
+
+        if not isinstance(component, Job):
+            return
         from airflow.models.pool import Pool
 
         from tidegate import settings
