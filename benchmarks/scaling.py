@@ -37,7 +37,7 @@ from freshness import processor  # noqa: E402
 
 import services  # noqa: E402
 from services import s3  # noqa: E402
-from services.machines import Machine  # noqa: E402
+from services.machines import Machine, Network  # noqa: E402
 from workers import Fleet  # noqa: E402
 
 DAG = "shop.orders.backfill"
@@ -240,6 +240,11 @@ def main() -> None:
     parser.add_argument("--cores", type=float, help="the most that a worker may use")
     parser.add_argument("--start", action="store_true", help="measure the start of tasks instead")
     options = parser.parse_args()
+    try:
+        Network().close()
+    except services.UnavailableServerError as reason:
+        print(f"nothing is measured: {reason}")
+        return
     with tempfile.TemporaryDirectory(prefix="tidegate-scaling-") as folder:
         field = Field(Path(folder), 2 * options.days + 6, options.rows)
         print(f"{os.cpu_count()} cores, load average before: {os.getloadavg()[0]:.1f}", flush=True)
