@@ -93,7 +93,7 @@ def test_a_service_cannot_gain_privileges_and_keeps_its_log_short(name: str) -> 
     assert service["restart"] == ("no" if once else "unless-stopped")
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - SAMPLES - TESTS))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - SAMPLES - STAGE - TESTS))
 def test_a_service_cannot_change_its_image(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]
@@ -303,6 +303,19 @@ def test_the_s3_between_tasks_lets_in_whoever_the_connection_says() -> None:
     for name in ("airflow-worker", "airflow-apiserver"):
         assert {*SERVICES[name]["networks"]} & {*SERVICES["s3"]["networks"]}
     assert "s3://tidegate_stage@stage/increments" in TEXT
+
+
+@pytest.mark.parametrize("password", ["", "x1"])
+def test_the_s3_between_tasks_does_not_start_without_a_password(password: str) -> None:
+    shell, option, script, name = SERVICES["s3"]["entrypoint"]
+    script = script.replace("$$", "$").replace("/entrypoint.sh", "echo")
+    done = subprocess.run(
+        [shell, option, script, name, *SERVICES["s3"]["command"]],
+        env={"AWS_SECRET_ACCESS_KEY": password, "PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) is bool(password)
+    assert done.stdout.startswith("server -ip=s3") is bool(password)
 
 
 def test_no_more_tasks_are_sent_than_workers_have_processes_for() -> None:
