@@ -92,6 +92,7 @@ class Field:
         (files / "shop.yaml").write_text(json.dumps(PIPELINE), encoding="utf-8")
         self.fleet = Fleet(folder, files, *self.servers.values())
         self.workers: list[Machine] = []
+        self.groups: list[Path] = []
         self.served = self.number = 0
         source = self.servers["MariaDB"]
         source.execute(self.fleet.source, TABLE, fill(days, rows), "ANALYZE TABLE orders")
@@ -102,7 +103,7 @@ class Field:
         self.number += 1
         machine = self.fleet.worker(f"worker{self.number}", slots=1, **environment)
         if cores:
-            limit(machine.process.pid, cores)
+            self.groups.append(limit(machine.process.pid, cores))
         self.workers.append(machine)
 
     def spent(self) -> dict[str, float]:
@@ -180,13 +181,22 @@ def own(pid: int) -> float:
     return sum(map(int, parts[11:15])) / CLOCK
 
 
-def limit(pid: int, cores: float) -> None:
-    """Hold a machine to so much of a core."""
+def limit(pid: int, cores: float) -> Path:
+    """Hold a machine to so much of a core, by the control group that is returned."""
     group = CGROUPS / f"tidegate-{pid}"
     group.mkdir()
     (group / "cpu.cfs_quota_us").write_text(str(round(cores * 100_000)))
     for process in [pid, *(int(one) for one in children(pid))]:
         (group / "cgroup.procs").write_text(str(process))
+    return group
+
+
+def remove(groups: list[Path]) -> None:
+    """Once their processes are gone."""
+    for group in groups:
+        while (group / "cgroup.procs").read_text():
+            time.sleep(0.1)
+        group.rmdir()
 
 
 def children(pid: int) -> list[str]:
@@ -248,11 +258,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tidegate-scaling-") as folder:
         field = Field(Path(folder), 2 * options.days + 6, options.rows)
         print(f"{os.cpu_count()} cores, load average before: {os.getloadavg()[0]:.1f}", flush=True)
-        with field.fleet:
-            if options.start:
-                starts(field, options, Path(folder))
-            else:
-                curve(field, options)
+        try:
+            with field.fleet:
+                if options.start:
+                    starts(field, options, Path(folder))
+                else:
+                    curve(field, options)
+        finally:
+            remove(field.groups)
         print(f"load average after: {os.getloadavg()[0]:.1f}")
 
 

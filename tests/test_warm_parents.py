@@ -38,21 +38,17 @@ def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str]
 
 
 @pytest.mark.parametrize(
-    ("words", "executor"),
-    [(["celery", "worker", "--queues", "x"], "CeleryExecutor"), (["scheduler"], "LocalExecutor")],
+    ("words", "executor", "stage"),
+    [
+        (["celery", "worker", "--queues", "x"], "CeleryExecutor", "s3://a@b/c"),
+        (["scheduler"], "LocalExecutor", "file:///stage"),
+    ],
 )
 def test_what_tasks_are_forked_from_has_loaded_all_and_has_one_thread(
-    tmp_path: Path, words: list[str], executor: str
+    tmp_path: Path, words: list[str], executor: str, stage: str
 ) -> None:
-    found, threads = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor)
-    assert found >= HEAVY
-    assert "s3fs" not in found
-    assert threads == 1
-
-
-def test_with_a_stage_on_s3_its_driver_is_loaded_too(tmp_path: Path) -> None:
-    found, threads = loaded(tmp_path, ["celery", "worker"], TIDEGATE_STAGE="s3://a@b/c")
-    assert "s3fs" in found
+    found, threads = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor, TIDEGATE_STAGE=stage)
+    assert found == HEAVY | ({"s3fs"} if stage.startswith("s3") else set())
     assert threads == 1
 
 
@@ -60,7 +56,6 @@ def test_with_a_stage_on_s3_its_driver_is_loaded_too(tmp_path: Path) -> None:
     ("words", "executor"),
     [
         (["api-server"], "LocalExecutor"),
-        (["celery", "flower"], "CeleryExecutor"),
         (["scheduler"], "CeleryExecutor"),
         (["dags", "list"], "LocalExecutor"),
     ],
