@@ -20,7 +20,7 @@ demo: ## start Airflow with a living shop and watch it flow; ONCE=1: check that 
 test: ## run all tests; ARGS="-k words" for some; with CI=true no server may be missing
 	@scripts/bootstrap dev
 	@scripts/services || test "$$CI" != true
-	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres,mongodb,s3,kafka,rabbitmq) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
+	@$(if $(filter true,$(CI)),TIDEGATE_REQUIRE=mariadb,postgres,mongodb,s3,kafka,rabbitmq,redis) $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 faults: ## kill, stop, cut, fill up, turn the clock: hundreds of times; writes docs/faults.md
 	@scripts/bootstrap dev

@@ -2,9 +2,11 @@
 
 Airflow imports this file in each of its processes (``$AIRFLOW_HOME/config`` is on its path).
 Importing pandas, pyarrow and Great Expectations takes seconds; done by every task it would cost
-more than the work itself. A LocalExecutor forks its tasks from the scheduler, a Celery worker
-from its main process: loaded there, the libraries are shared by all tasks and cost none of them
-time. Everywhere else (API server, DAG processor, triggerer, command line) nothing is loaded.
+more than the work itself. A LocalExecutor forks its tasks from the scheduler, a Celery worker forks
+a process for each slot from its main process, and tasks from those: loaded there, the libraries are
+shared by all tasks and cost none of them time. Everywhere else (API server, DAG processor,
+triggerer, command line, a scheduler whose tasks run on Celery workers) nothing is loaded.
+docs/scaling.md has the figures.
 
 Only imports happen here: no threads, no connections, nothing that a fork would break.
 What is not installed is left out without a word; the task that needs it will say so.
@@ -13,13 +15,17 @@ What is not installed is left out without a word; the task that needs it will sa
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+
+from airflow.configuration import conf
 
 __all__: list[str] = []
 """Airflow copies the names of this file into its settings; none of ours belong there."""
 
 _HEAVY = (
     "pandas",
+    "pgpq",
     "pyarrow.compute",
     "pyarrow.dataset",
     "pyarrow.pandas_compat",
@@ -32,6 +38,8 @@ _HEAVY = (
     "tidegate.clean.expression",
     "tidegate.on_airflow",
     "tidegate.pipeline.reader",
+    "tidegate.sources.sql.mysql",
+    "tidegate.sources.sql.postgres",
     "tidegate.sources.sql.reading",
     "tidegate.store.store",
     "airflow.providers.standard.decorators.python",
@@ -39,15 +47,21 @@ _HEAVY = (
     "airflow.providers.standard.operators.hitl",
 )
 
+_S3 = ("s3fs", "upath.implementations.cloud")
+"""As heavy, and of use only where tasks hand their data to each other on S3."""
+
 
 def _is_parent(arguments: list[str]) -> bool:
     """Whether this process is one that tasks are forked from."""
     words = arguments[1:]
-    return words[:1] == ["scheduler"] or words[:2] == ["celery", "worker"]
+    if words[:1] == ["scheduler"]:
+        return "LocalExecutor" in conf.get("core", "executor")
+    return words[:2] == ["celery", "worker"]
 
 
 def _warm() -> None:
-    for name in _HEAVY:
+    on_s3 = os.environ.get("TIDEGATE_STAGE", "").startswith("s3://")
+    for name in (*_HEAVY, *(_S3 if on_s3 else ())):
         try:
             importlib.import_module(name)
         except ImportError:

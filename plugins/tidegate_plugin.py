@@ -36,6 +36,7 @@ def _page() -> Any:
     from fastapi import Depends
 
     from tidegate import page
+    from tidegate.on_airflow import access  # noqa: F401 - the stage may be behind a connection
 
     def find(dag_id: str, run_id: str, task_id: str) -> str | None:
         query = XComModel.get_many(
@@ -55,7 +56,14 @@ class Pools:
 
     @hookimpl  # type: ignore[untyped-decorator]
     def on_starting(self, component: Any) -> None:
-        """Make missing pools; a pool that is there keeps the slots somebody gave it."""
+        """Make missing pools; a pool that is there keeps the slots somebody gave it.
+
+        Tasks of a LocalExecutor are forked from the scheduler, and tell of their start, too.
+        """
+        from airflow.jobs.job import Job
+
+        if not isinstance(component, Job):
+            return
         from airflow.models.pool import Pool
 
         from tidegate import settings

@@ -39,7 +39,7 @@ class Airflow:
         self.folder = folder
         self.pipelines = pipelines
         self.environment = environment
-        extra = {
+        self.settings = {
             "TIDEGATE_PIPELINES": str(pipelines),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3",
@@ -62,7 +62,7 @@ class Airflow:
         )
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the supervisor has no pipes")
-        self._process.stdin.write(json.dumps(extra) + "\n")
+        self._process.stdin.write(json.dumps(self.settings) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline() or '{"error": "it said nothing"}')
         if "error" in answer:

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from airflow.providers.celery import get_provider_info
 
+from tidegate import objects
 from tidegate.connections import parse
 from tidegate.fields import seconds
 from tidegate.pipeline.reader import read_all
@@ -29,7 +31,11 @@ WRITERS = {"commerce", "community"}
 """They write to samples, and nobody waits for them."""
 TESTS = {"tests"}
 """They end by themselves; as root, in a container that is thrown away."""
-SAMPLES = {name for name, value in SERVICES.items() if value.get("profiles")} - WRITERS - TESTS
+STAGE = {"s3"}
+"""Where tasks hand data to each other, when no volume does."""
+SAMPLES = (
+    {name for name, value in SERVICES.items() if value.get("profiles")} - WRITERS - TESTS - STAGE
+)
 EXAMPLE = dict(
     line.split("=", 1)
     for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
@@ -38,13 +44,8 @@ EXAMPLE = dict(
 SECRET = re.compile(r"PASSWORD|SECRET|_KEY$|TOKEN")
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?:(?P<rule>:?[-?])(?P<rest>[^}]*))?\}")
 
-# Options of providers that only the image has.
-PROVIDER_OPTIONS = {
-    "celery": {
-        "broker_url", "result_backend", "worker_concurrency", "worker_prefetch_multiplier",
-    },
-    "celery_broker_transport_options": {"visibility_timeout"},
-}  # fmt: skip
+OPTIONAL = {"SAMPLE_SOURCE_PASSWORD", "STAGE_S3_PASSWORD"}
+"""Of services that a profile starts; without them nobody is let in."""
 
 
 def environment(name: str) -> dict[str, str]:
@@ -72,7 +73,7 @@ def test_the_services_of_airflow_3_with_celery_are_all_there() -> None:
         "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
         "airflow-worker", "airflow-init",
     }  # fmt: skip
-    others = {"metadata-db", "store-db", "redis"} | SAMPLES | WRITERS | TESTS
+    others = {"metadata-db", "store-db", "redis"} | STAGE | SAMPLES | WRITERS | TESTS
     assert others == set(SERVICES) - set(AIRFLOW)
     assert {"mariadb", "mongodb", "mysql"} == SAMPLES
 
@@ -92,7 +93,7 @@ def test_a_service_cannot_gain_privileges_and_keeps_its_log_short(name: str) -> 
     assert service["restart"] == ("no" if once else "unless-stopped")
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - SAMPLES - TESTS))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - SAMPLES - STAGE - TESTS))
 def test_a_service_cannot_change_its_image(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]
@@ -126,8 +127,8 @@ def test_a_secret_has_no_default() -> None:
     for match in VARIABLE.finditer(TEXT):
         if not SECRET.search(match["name"]):
             continue
-        if match["name"] == "SAMPLE_SOURCE_PASSWORD":
-            assert match[0] == "${SAMPLE_SOURCE_PASSWORD:-}"
+        if match["name"] in OPTIONAL:
+            assert match[0] == f"${{{match['name']}:-}}"
         else:
             assert match["rule"] == ":?", match[0]
             assert match["rest"]
@@ -170,7 +171,10 @@ def test_every_setting_of_airflow_exists_in_this_airflow() -> None:
     template = Path(package.submodule_search_locations[0]) / "config_templates" / "config.yml"
     known = {
         section: set(value["options"])
-        for section, value in yaml.safe_load(template.read_text(encoding="utf-8")).items()
+        for section, value in {
+            **yaml.safe_load(template.read_text(encoding="utf-8")),
+            **get_provider_info.get_provider_info()["config"],
+        }.items()
     }
     unknown = [
         variable
@@ -178,7 +182,7 @@ def test_every_setting_of_airflow_exists_in_this_airflow() -> None:
         for variable in environment(name)
         if variable.startswith("AIRFLOW__")
         for _, section, option in [variable.lower().split("__", 2)]
-        if option not in known.get(section, set()) | PROVIDER_OPTIONS.get(section, set())
+        if option not in known.get(section, set())
     ]
     assert unknown == []
 
@@ -248,7 +252,7 @@ def test_databases_and_queue_have_no_way_out() -> None:
     internal = {
         name for name, value in COMPOSE["networks"].items() if (value or {}).get("internal")
     }
-    for name in ("metadata-db", "store-db", "redis"):
+    for name in ("metadata-db", "store-db", "redis", "s3"):
         assert set(SERVICES[name]["networks"]) <= internal
     used = {network for value in SERVICES.values() for network in value["networks"]}
     assert used == set(COMPOSE["networks"])
@@ -282,6 +286,47 @@ def test_workers_share_what_tasks_hand_to_each_other() -> None:
         assert environment(name)["TIDEGATE_HOME"] == "/opt/airflow/tidegate"
         stage = filled(environment(name)["TIDEGATE_STAGE"])
         assert stage.startswith("file:///opt/airflow/tidegate/")
+
+
+def test_the_s3_between_tasks_lets_in_whoever_the_connection_says() -> None:
+    value = environment("airflow-worker")["AIRFLOW_CONN_TIDEGATE_STAGE"]
+    only = re.fullmatch(r"\$\{STAGE_S3_PASSWORD:\+(.+)\}", value)
+    assert only
+    endpoint = parse("tidegate_stage", only[1].replace("${STAGE_S3_PASSWORD:-}", "x1"))
+    said = objects.options(endpoint, "stage")
+    port = re.search(r"-s3\.port=(\d+)", " ".join(SERVICES["s3"]["command"]))
+    assert port
+    assert said["endpoint_url"] == f"http://s3:{port[1]}"
+    served = {name: filled(text) for name, text in environment("s3").items()}
+    assert said["key"] == served["AWS_ACCESS_KEY_ID"]
+    assert environment("s3")["AWS_SECRET_ACCESS_KEY"] == "${STAGE_S3_PASSWORD:-}"
+    for name in ("airflow-worker", "airflow-apiserver"):
+        assert {*SERVICES[name]["networks"]} & {*SERVICES["s3"]["networks"]}
+    assert "s3://tidegate_stage@stage/increments" in TEXT
+
+
+@pytest.mark.parametrize("password", ["", "x1"])
+def test_the_s3_between_tasks_does_not_start_without_a_password(password: str) -> None:
+    shell, option, script, name = SERVICES["s3"]["entrypoint"]
+    script = script.replace("$$", "$").replace("/entrypoint.sh", "echo")
+    done = subprocess.run(
+        [shell, option, script, name, *SERVICES["s3"]["command"]],
+        env={"AWS_SECRET_ACCESS_KEY": password, "PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode == 0) is bool(password)
+    assert done.stdout.startswith("server -ip=s3") is bool(password)
+
+
+def test_no_more_tasks_are_sent_than_workers_have_processes_for() -> None:
+    settings = {key: filled(value) for key, value in environment("airflow-scheduler").items()}
+    assert settings["AIRFLOW__CORE__PARALLELISM"] == settings["AIRFLOW__CELERY__WORKER_CONCURRENCY"]
+
+
+def test_a_slow_api_server_is_not_taken_for_a_dead_worker() -> None:
+    settings = environment("airflow-scheduler")
+    silence = float(settings["AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"])
+    assert silence > 3 * float(settings["AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"])
 
 
 def test_the_tests_run_as_they_do_in_continuous_integration() -> None:

@@ -286,3 +286,29 @@ def test_each_source_has_a_doctor_that_comes_once_without_being_asked(read: dict
     assert doctor["tags"] == ["doctor", "shop", "tidegate"]
     assert (doctor["owner"], doctor["pools"]) == ("ann", ["narrow"])
     assert "torn.doctor" not in read["dags"]
+
+
+PLUGIN = """
+import sys
+sys.argv = ["airflow", "scheduler"]
+import airflow
+import tidegate_plugin
+from airflow.jobs.job import Job
+from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+from tidegate.pipeline import reader
+looks = []
+reader.read_all = lambda folder: looks.append(folder) or []
+(pools,) = tidegate_plugin.TidegatePlugin.listeners
+for component in (TaskRunnerMarker(), Job()):
+    pools.on_starting(component)
+    print(len(looks))
+"""
+
+
+def test_a_task_forked_from_the_scheduler_makes_no_pools(tmp_path: Path) -> None:
+    include, plugins = REPOSITORY / "include", REPOSITORY / "plugins"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PLUGIN], capture_output=True, text=True, check=True,
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{include}:{plugins}"},
+    )  # fmt: skip
+    assert done.stdout.split()[-2:] == ["0", "1"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
 
-from tidegate import page, stage
+from tidegate import objects, page, stage
 from tidegate.model import Check, Increment, Mode, Request, StagedPage, Watermark, Window
 
 HOSTILE = "<script>alert('x')</script>\"&<img src=x onerror=y>"
@@ -100,7 +100,7 @@ def test_what_is_not_there_is_404(staged: Increment) -> None:
     served = client(staged)
     nothing = served.get("/staged/dag/run/pull")
     assert (nothing.status_code, "staged nothing" in nothing.text) == (404, True)
-    (stage.path(staged.where) / "manifest.json").unlink()
+    (objects.path(staged.where) / "manifest.json").unlink()
     swept = served.get(PLACE)
     assert (swept.status_code, "removed by the janitor" in swept.text) == (404, True)
     for other in ("/", "/staged", "/staged/dag", "/docs", "/redoc", "/openapi.json"):

@@ -14,7 +14,7 @@ import pytest
 
 from services import Server
 from shops import STAMP, Shop
-from tidegate import path, settings, stage
+from tidegate import objects, path, settings, stage
 from tidegate.errors import BusyError, ConfigError, DataError, FencedError, MismatchError
 from tidegate.job import Job
 from tidegate.model import Mode, Watermark, Window
@@ -552,7 +552,7 @@ def test_a_staged_page_that_was_changed_is_not_used(small: Shop, step: str) -> N
     steps = {"pull": path.pull(job, small.request())}
     steps["clean"] = path.clean(job, steps["pull"])
     steps["validate"] = path.validate(job, steps["clean"])
-    page = stage.path(steps[step].where) / steps[step].pages[0].name
+    page = objects.path(steps[step].where) / steps[step].pages[0].name
     page.write_bytes(page.read_bytes().replace(b"ann", b"eve"))
     later: Any = {"pull": path.clean, "clean": path.validate, "validate": path.load}[step]
     with pytest.raises(MismatchError, match=r"shop\.orders: .* is not what was staged\. Clear"):

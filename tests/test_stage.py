@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tidegate import stage
-from tidegate.errors import MismatchError, UnavailableError
+from services import s3
+from tidegate import objects, settings, stage
+from tidegate.connections import from_environment
+from tidegate.errors import ConfigError, MismatchError, UnavailableError
 from tidegate.model import Check, Increment, Mode, Request, Watermark, Window
 
 DAY = 86_400
@@ -36,9 +40,28 @@ FULL = replace(
 )
 
 
-@pytest.fixture(params=["plain", "file", "memory", "odd"])
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty one, behind the connection ``stage_s3``."""
+    server = s3.start_or_skip()
+    said = {
+        "conn_type": "aws", "login": server.admin.user, "password": server.admin.password,
+        "extra": dict(server.admin.options),
+    }  # fmt: skip
+    monkeypatch.setenv("AIRFLOW_CONN_STAGE_S3", json.dumps(said))
+    objects.resolve_with(from_environment)
+    name = server.fresh()
+    yield name
+    server.drop(name)
+
+
+@pytest.fixture(params=["plain", "file", "memory", "odd", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where TIDEGATE_STAGE may lead."""
+    if request.param == "s3":
+        place = f"s3://stage_s3@{request.getfixturevalue('bucket')}/stage"
+        monkeypatch.setenv("TIDEGATE_STAGE", place)
+        return place
     places = {
         "plain": str(tmp_path / "stage"),
         "file": f"file://{tmp_path}/stage",
@@ -99,7 +122,7 @@ def test_a_copied_page_is_the_page_and_counts_as_one(root: str) -> None:
 
 def test_a_damaged_page_is_not_copied(root: str) -> None:
     done = staged()
-    (stage.path(done.where) / done.pages[0].name).write_bytes(b"")
+    (objects.path(done.where) / done.pages[0].name).write_bytes(b"")
     with pytest.raises(MismatchError, match="is not what was staged"):
         stage.Writer(stage.folder(REQUEST, "validate")).copy(done, done.pages[0])
 
@@ -124,9 +147,9 @@ def test_every_attempt_writes_a_folder_of_its_own(root: str) -> None:
 @pytest.mark.parametrize("damage", ["cut", "one bit", "swapped", "empty"])
 def test_a_page_that_is_not_what_was_written_is_refused(root: str, damage: str) -> None:
     done = staged(PLAIN, page("1", "2"), page("3", "4"))
-    file = stage.path(done.where) / done.pages[0].name
+    file = objects.path(done.where) / done.pages[0].name
     data = file.read_bytes()
-    other = (stage.path(done.where) / done.pages[1].name).read_bytes()
+    other = (objects.path(done.where) / done.pages[1].name).read_bytes()
     file.write_bytes(
         {
             "cut": data[:-1], "one bit": data[:20] + bytes([data[20] ^ 1]) + data[21:],
@@ -143,10 +166,10 @@ def test_a_page_that_is_not_what_was_written_is_refused(root: str, damage: str) 
 
 def test_a_page_or_a_manifest_that_is_gone_is_told(root: str) -> None:
     done = staged()
-    (stage.path(done.where) / done.pages[1].name).unlink()
+    (objects.path(done.where) / done.pages[1].name).unlink()
     with pytest.raises(MismatchError, match=r"page-00001\.parquet is gone\. Clear the run"):
         list(stage.pages(done))
-    (stage.path(done.where) / "manifest.json").unlink()
+    (objects.path(done.where) / "manifest.json").unlink()
     with pytest.raises(MismatchError, match=r"manifest\.json is gone\. Clear the run"):
         stage.load_manifest(done.where)
 
@@ -160,7 +183,7 @@ def test_a_folder_that_was_never_finished_is_no_increment(root: str) -> None:
 
 def test_a_manifest_holds_neither_rows_nor_secrets(root: str) -> None:
     done = staged(PLAIN, page("a-value-of-a-row"))
-    text = (stage.path(done.where) / "manifest.json").read_text(encoding="utf-8")
+    text = (objects.path(done.where) / "manifest.json").read_text(encoding="utf-8")
     assert "a-value-of-a-row" not in text
 
 
@@ -170,7 +193,7 @@ def test_a_manifest_holds_neither_rows_nor_secrets(root: str) -> None:
 def age(where: str, days: float) -> None:
     """Make the files of a staged folder, and the folders around them, *days* old."""
     then = time.time() - days * DAY
-    step = Path(stage.path(where).path)
+    step = Path(objects.path(where).path)
     for place in [*step.iterdir(), step, step.parent]:
         os.utime(place, (then, then))
 
@@ -249,12 +272,42 @@ def test_the_sweep_of_another_file_system_keeps_what_is_young(
         stage.load_manifest(done.where)
 
 
+def test_the_sweep_of_s3_takes_the_old_and_keeps_the_young(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_STAGE", f"s3://stage_s3@{bucket}/stage")
+    done = run("young")
+    assert (stage.sweep(3), stage.sweep(-1)) == (0, 1)
+    with pytest.raises(MismatchError, match="is gone"):
+        stage.load_manifest(done.where)
+
+
+def test_a_stage_on_s3_goes_by_a_connection_that_is_one_of_s3(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP", "mysql://u:p@h/d")
+    monkeypatch.setenv("TIDEGATE_STAGE", f"s3://shop@{bucket}/stage")
+    with pytest.raises(ConfigError, match="'shop' is of the type 'mysql'"):
+        staged()
+
+
+def test_a_stage_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"conn_type": "aws", "extra": {"anonymous": True, "endpoint_url": "http://127.0.0.1:9"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWAY", json.dumps(said))
+    monkeypatch.setenv("TIDEGATE_STAGE", "s3://away@bucket/stage")
+    objects.resolve_with(from_environment)
+    with pytest.raises(UnavailableError, match="cannot be written"):
+        staged()
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        stage.load_manifest(f"{settings.stage_root()}/x")
+
+
 def test_staging_is_under_the_home_folder_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TIDEGATE_STAGE", raising=False)
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
-    assert Path(stage.path(staged().where).path).is_relative_to(tmp_path / "home" / "stage")
+    assert Path(objects.path(staged().where).path).is_relative_to(tmp_path / "home" / "stage")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIDEGATE_HOME", "near")
     done: Any = staged()

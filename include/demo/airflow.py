@@ -59,6 +59,7 @@ def _settings(places: Places, address: str, port: int, secrets: dict[str, str]) 
             "load_examples": False,
             "dags_are_paused_at_creation": False,
             "executor": "LocalExecutor",
+            # A process waits for each: four do for one person's machine, and 32 for none.
             "parallelism": 4,
             # Tasks are forked from the scheduler, which has loaded the heavy libraries once.
             "mp_start_method": "fork",
@@ -68,13 +69,16 @@ def _settings(places: Places, address: str, port: int, secrets: dict[str, str]) 
             "simple_auth_manager_passwords_file": places.passwords,
         },
         "api": {
+            # One process answers one person, and four tasks.
             "host": HOST, "port": port, "base_url": address, "workers": 1,
             "secret_key": secrets["session"],
         },
         "api_auth": {"jwt_secret": secrets["jwt"]},
-        # From "it is time" to "the task runs" in a tenth of a second instead of one or five.
+        # From "it is time" to "the task runs" in a tenth of a second instead of one.
         "scheduler": {"scheduler_idle_sleep_time": 0.1},
+        # A finished task may hold its slot for one such interval; the default is 5 s.
         "workers": {"min_heartbeat_interval": 1},
+        # Edited pipeline files appear within seconds, by one process: there is one DAG file.
         "dag_processor": {
             "refresh_interval": 10, "min_file_process_interval": 30, "parsing_processes": 1,
         },

@@ -4,10 +4,10 @@
 ``TIDEGATE_HOME``           folder of the embedded store, staging, archive and suites;
                             default ``$AIRFLOW_HOME/tidegate``, else ``~/.tidegate``
 ``TIDEGATE_PIPELINES``      folder of the pipeline files; default ``include/pipelines`` beside us
-``TIDEGATE_STAGE``          ObjectStoragePath URI for data between tasks;
-                            default ``$TIDEGATE_HOME/stage``
+``TIDEGATE_STAGE``          folder or URI for data between tasks, ``s3://connection@bucket/folder``
+                            for several machines; default ``$TIDEGATE_HOME/stage``
 ``TIDEGATE_STAGE_DAYS``     days that staged data is kept after its run; default 3
-``TIDEGATE_ARCHIVE``        ObjectStoragePath URI for what ``keep:`` moves out of the store;
+``TIDEGATE_ARCHIVE``        folder or URI for what ``keep:`` moves out of the store;
                             default ``$TIDEGATE_HOME/archive``
 ``TIDEGATE_STORE_UPGRADE``  ``auto`` (default): a store of an older version is upgraded when it
                             is opened; ``refuse``: only by ``tidegate upgrade``

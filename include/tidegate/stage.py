@@ -17,9 +17,9 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from tidegate import settings
+from tidegate import objects, settings
 from tidegate.coming import Coming, Onward
-from tidegate.errors import MismatchError, UnavailableError
+from tidegate.errors import MismatchError, TidegateError, UnavailableError
 from tidegate.model import (
     Check,
     Increment,
@@ -37,13 +37,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 GONE = "gone.parquet"
-
-
-def path(uri: str) -> Any:
-    """A :mod:`upath` path (Airflow's ObjectStoragePath is one); local paths may be plain."""
-    from upath import UPath
-
-    return UPath(uri)
 
 
 def folder(request: Request, step: str) -> str:
@@ -78,7 +71,7 @@ class Writer:
         self._begun = begun
         self._onward = onward
         self._coming = Coming()
-        self._folder = path(where)
+        self._folder = objects.path(where)
         with _writing(where):
             self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -150,13 +143,31 @@ class Writer:
 
 @contextmanager
 def _writing(where: str) -> Iterator[None]:
-    """A full or absent disk may be another one soon."""
+    """A full or absent disk may be another one soon, a silent server may answer."""
     try:
         yield
-    except OSError as error:
+    except TidegateError:
+        raise
+    except Exception as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(". ")
         raise UnavailableError(
-            f"{where}: cannot be written: {error.strerror or error}. Make room there, or let "
+            f"{where}: cannot be written: {reason}. Make room there, mend its connection, or let "
             "TIDEGATE_STAGE name another place."
+        ) from error
+
+
+@contextmanager
+def _reading(place: object, who: str = "") -> Iterator[None]:
+    """Gone is gone; all else may pass."""
+    try:
+        yield
+    except TidegateError:
+        raise
+    except FileNotFoundError as error:
+        raise MismatchError(f"{who}{place} is gone. Clear the run from its pull task.") from error
+    except Exception as error:
+        raise UnavailableError(
+            f"{who}{place} cannot be read: {error}. It is tried again."
         ) from error
 
 
@@ -186,13 +197,9 @@ def read(increment: Increment, page: StagedPage, columns: list[str] | None = Non
 
 def _staged(increment: Increment, page: StagedPage) -> bytes:
     """The bytes of one page; raises MismatchError unless they are what was written."""
-    place = path(increment.where) / page.name
-    try:
+    place = objects.path(increment.where) / page.name
+    with _reading(place, f"{increment.request.stream}: "):
         data: bytes = place.read_bytes()
-    except FileNotFoundError as error:
-        raise MismatchError(
-            f"{increment.request.stream}: {place} is gone. Clear the run from its pull task."
-        ) from error
     if _digest(data) != page.digest:
         raise MismatchError(
             f"{increment.request.stream}: {place} is not what was staged. "
@@ -213,12 +220,10 @@ def _encoded(table: pa.Table) -> bytes:
 
 def load_manifest(where: str) -> Increment:
     """The manifest staged in *where*; raises MismatchError when there is none."""
-    place = path(where) / MANIFEST
-    try:
-        value = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MismatchError(f"{place} is gone. Clear the run from its pull task.") from error
-    return _increment(value)
+    place = objects.path(where) / MANIFEST
+    with _reading(place):
+        text = place.read_text(encoding="utf-8")
+    return _increment(json.loads(text))
 
 
 def _increment(value: dict[str, Json]) -> Increment:
@@ -248,7 +253,7 @@ def _increment(value: dict[str, Json]) -> Increment:
 
 def sweep(days: float | None = None) -> int:
     """Remove the folders of runs last written more than *days* ago; returns how many."""
-    root = path(settings.stage_root())
+    root = objects.path(settings.stage_root())
     if not root.exists():
         return 0
     limit = time.time() - (settings.stage_days() if days is None else days) * 86_400

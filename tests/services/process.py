@@ -66,7 +66,7 @@ class Private:
 
 def popen(
     command: list[str], owner: str | None, folder: str, log: Path,
-    environment: dict[str, str] | None = None,
+    environment: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start *command* as *owner*. It ends with this process, even when that is killed."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -83,7 +83,7 @@ def popen(
     known = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": folder}
     with log.open("wb") as output:
         return subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            command, cwd=folder, stdin=stdin, stdout=output, stderr=output,
             env=known | (environment or {}),
             start_new_session=True, preexec_fn=bind_to_parent, **identity,
         )  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 
 import services
 from store.deliveries import Delivery
-from tidegate import stage
+from tidegate import objects
 from tidegate.errors import MismatchError, TrimmedError
 from tidegate.pipeline.models import Keep
 from tidegate.store import retention
@@ -332,7 +332,7 @@ def test_a_file_that_does_not_read_back_removes_nothing(
 ) -> None:
     fill(things, 1)
     before, head = history(things.store), things.store.head()
-    disk = type(stage.path("file:///archive"))
+    disk = type(objects.path("file:///archive"))
     monkeypatch.setattr(disk, "read_bytes", lambda path: path.open("rb").read()[:-1])
     with pytest.raises(MismatchError, match="does not hold what was written"):
         things.store.trim("shop.things", DAY, LATER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tidegate import objects
 from tidegate.errors import UndefinedConnectionError
 
 if TYPE_CHECKING:
@@ -31,3 +32,6 @@ def connection(name: str) -> Endpoint:
     for secret in endpoint.secrets():
         mask_secret(secret)
     return endpoint
+
+
+objects.resolve_with(connection)

@@ -32,7 +32,7 @@ import pyarrow.parquet as parquet
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from tidegate import settings, stage
+from tidegate import objects, settings
 from tidegate.errors import MismatchError
 from tidegate.fields import duration
 from tidegate.pipeline.models import Keep
@@ -235,7 +235,7 @@ def _write(uri: str, table: pa.Table) -> None:
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
     data = buffer.getvalue()
-    place = stage.path(uri)
+    place = objects.path(uri)
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("wb") as file:
         file.write(data)

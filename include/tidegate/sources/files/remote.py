@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 from fsspec import filesystem
 from fsspec.utils import glob_translate
 
+from tidegate import objects
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
 from tidegate.sources.files.entry import BadFileError, ChangedFileError, Entry
 
-S3 = {"aws", "s3"}
-_OBJECTS = {*S3, "gs", "abfs"}
+_OBJECTS = {*objects.S3, "gs", "abfs"}
 _PASSING = {"ExpiredToken", "RequestTimeTooSkewed"}
 _BLOCK = 8 << 20
 _TIMES = ("LastModified", "last_modified", "updated", "mtime")
@@ -33,7 +33,7 @@ class Remote:
         self._match = re.compile(glob_translate(pattern)).match
         self._prefix = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
         self.whole = endpoint.kind in _OBJECTS
-        self._s3 = endpoint.kind in S3
+        self._s3 = endpoint.kind in objects.S3
         with self._translated():
             self._system = _system(endpoint, name)
 
@@ -178,38 +178,14 @@ def _root(endpoint: Endpoint, pattern: str, name: str) -> tuple[str, str]:
 
 def _system(endpoint: Endpoint, name: str) -> Any:
     """The file system of *endpoint*, with nothing cached."""
-    extra = dict(endpoint.options)
-    if endpoint.kind not in S3:
+    if endpoint.kind not in objects.S3:
+        extra = dict(endpoint.options)
         extra.pop("path", None)
         if endpoint.kind == "sftp":
             extra |= {"host": endpoint.host, "port": endpoint.port or 22}
             extra |= {"username": endpoint.user, "password": endpoint.password}
         return _load(endpoint.kind, name, skip_instance_cache=True, **extra)
-    url = str(extra.get("endpoint_url") or extra.get("host") or "") or None
-    insecure = str(extra.get("insecure", "")).lower() in {"1", "true", "yes"}
-    local = url and re.match(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)", url)
-    if url and url.startswith("http://") and not (local or insecure):
-        raise ConfigError(
-            f"{name}: connection {endpoint.name!r} would send its rows without TLS to {url}. Write "
-            "https:// in endpoint_url, or set insecure: true in the extra fields to do without."
-        )
-    return _load(
-        "s3", name,
-        key=endpoint.user or extra.get("aws_access_key_id"),
-        secret=endpoint.password or extra.get("aws_secret_access_key"),
-        token=extra.get("aws_session_token"),
-        anon=str(extra.get("anonymous", "")).lower() in {"1", "true", "yes"},
-        endpoint_url=url,
-        client_kwargs={
-            **({"region_name": extra["region_name"]} if extra.get("region_name") else {}),
-            "verify": False if insecure else extra.get("verify", True),
-        },
-        config_kwargs={
-            "connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 2},
-            "s3": {"addressing_style": "path" if url else "auto"},
-        },
-        use_listings_cache=False, skip_instance_cache=True, default_fill_cache=False,
-    )  # fmt: skip
+    return _load("s3", name, skip_instance_cache=True, **objects.options(endpoint, name))
 
 
 def _load(protocol: str, name: str, **options: Any) -> Any:

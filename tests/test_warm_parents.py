@@ -1,0 +1,65 @@
+"""Warm parents: what tasks need is loaded where they are forked from, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"pandas", "pyarrow", "great_expectations"}
+PROGRAM = """
+import sys, threading
+sys.argv = ["airflow", *{words!r}]
+import airflow
+import airflow_local_settings
+print(*sorted({wanted!r} & sys.modules.keys()), threading.active_count())
+"""
+
+
+def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str], int]:
+    """What of the heavy libraries ``airflow`` *words* has loaded; how many threads it has."""
+    program = PROGRAM.format(words=words, wanted={*HEAVY, "s3fs"})
+    known = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
+    known |= {
+        "AIRFLOW_HOME": str(folder),
+        "PYTHONPATH": f"{ROOT / 'include'}{os.pathsep}{ROOT / 'config'}",
+        **environment,
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=known, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    *names, threads = done.stdout.splitlines()[-1].split()
+    return set(names), int(threads)
+
+
+@pytest.mark.parametrize(
+    ("words", "executor", "stage"),
+    [
+        (["celery", "worker", "--queues", "x"], "CeleryExecutor", "s3://a@b/c"),
+        (["scheduler"], "LocalExecutor", "file:///stage"),
+    ],
+)
+def test_what_tasks_are_forked_from_has_loaded_all_and_has_one_thread(
+    tmp_path: Path, words: list[str], executor: str, stage: str
+) -> None:
+    found, threads = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor, TIDEGATE_STAGE=stage)
+    assert found == HEAVY | ({"s3fs"} if stage.startswith("s3") else set())
+    assert threads == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "executor"),
+    [
+        (["api-server"], "LocalExecutor"),
+        (["scheduler"], "CeleryExecutor"),
+        (["dags", "list"], "LocalExecutor"),
+    ],
+)
+def test_no_other_process_pays_for_it(tmp_path: Path, words: list[str], executor: str) -> None:
+    found, _ = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor)
+    assert not found & {"pandas", "great_expectations"}
