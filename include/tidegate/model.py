@@ -90,10 +90,14 @@ def utc_text(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A half-open range of cursor values, as ISO 8601 UTC text: since ≤ cursor < until."""
+    """A half-open range of cursor values, as ISO 8601 UTC text: since ≤ cursor < until.
+
+    *rows*: about how many lie in it, where somebody has asked; None: nobody has.
+    """
 
     since: str
     until: str
+    rows: int | None = field(default=None, compare=False)
 
     @classmethod
     def between(cls, since: datetime, until: datetime) -> Window:
@@ -101,7 +105,7 @@ class Window:
         texts = [utc_text(moment) for moment in (since, until)]
         if texts[0] >= texts[1]:
             raise ConfigError(f"the window from {since} until {until} is empty.")
-        return cls(*texts)
+        return cls(texts[0], texts[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tidegate import deletes, drift, faults, judging, preflight, stage
+from tidegate import deletes, drift, faults, judging, preflight, progress, stage
 from tidegate.errors import ChangedError, TidegateError, UnavailableError
 from tidegate.job import Job
 from tidegate.model import PAGE_BITS, Increment, Mode, Report, Request, StagedPage, Watermark
@@ -122,6 +122,7 @@ def _stage(
     for page in _read(source, request, reading.number, reading.low):
         absent -= set(page.column("_key").to_pylist() if absent else ())
         writer.write(verdict.complete(page))
+        progress.count("pull", page.num_rows, request.window.rows if request.window else None)
         reading.store.renew(request.stream, reading.fence)
         faults.point("pull.page")
     faults.point("pull.read")

@@ -25,6 +25,7 @@ from tidegate.sources.sql import doctor, position
 from tidegate.sources.sql.bounds.bound import Bound
 from tidegate.sources.sql.catalogue import Table, difference
 from tidegate.sources.sql.chunks import Chunks
+from tidegate.sources.sql.cutting import cut
 from tidegate.sources.sql.dialect import Selection
 from tidegate.sources.sql.fetched import Fetched, Row, Rows
 from tidegate.sources.sql.keyset import Keyset, Slice
@@ -131,6 +132,10 @@ class SqlSource:
         yield from self._read(pages, self._slices.increment(low, clock), early=True)
         if clock is not None and self._slices.temporal:
             yield from self._ahead(pages)
+
+    def cut(self, window: Window, rows: int) -> list[Window]:
+        """As :meth:`tidegate.sources.Cuttable.cut`."""
+        return cut(self._plan, self._slices, self._ask, window, rows)
 
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of these keys, and of no other that the server takes for equal."""
@@ -266,13 +271,7 @@ class SqlSource:
 
     def _require_cursors(self) -> None:
         """Raise DataError when rows without a cursor are there and ``null_cursor`` says to stop."""
-        if self._stream.null_cursor != "fail":
-            return
-        missing = 0
-        for part in self._slices.unreached():
-            some = sa.select(sa.func.count()).select_from(self._plan.source).where(*part.where)
-            missing += int(self._session.scalar(some))
-        if missing:
+        if self._stream.null_cursor == "fail" and (missing := self._slices.missing()):
             raise DataError(
                 f"{self._name}: null_cursor: {missing:,} rows have no value in the cursor "
                 f"{self._stream.by!r} (NULL, or no date). Fill it in on the source, or read or "

@@ -86,6 +86,14 @@ class Slices:
             parts += (replace(part, kind="null") for part in found)
         return parts
 
+    def missing(self) -> int:
+        """How many rows have a cursor that is no date, or NULL."""
+        count = 0
+        for part in self.unreached():
+            some = sa.select(sa.func.count()).select_from(self._plan.source).where(*part.where)
+            count += int(self._session.scalar(some))
+        return count
+
     def future(self, clock: datetime) -> Slice:
         """The rows that are stamped later than *clock*."""
         plan, cursor = self._plan, self._stream.by
@@ -96,8 +104,16 @@ class Slices:
 
     def window(self, window: Window) -> list[Slice]:
         """Raises ConfigError when the stream's windows have no column to cut."""
-        plan = self._plan
-        by = self._stream.backfill.by or self._stream.by
+        return self._family(self.within(window), self._keys(self.windowed), self._unique)
+
+    @property
+    def windowed(self) -> str:
+        """The column that windows are ranges of."""
+        return self._stream.backfill.by or self._stream.by
+
+    def within(self, window: Window) -> list[Clause]:
+        """Rows of *window*. Raises ConfigError as :meth:`window`."""
+        plan, by = self._plan, self.windowed
         type, native, zone = plan.type(by), plan.native(by), plan.zone(by)
         if type.name not in TEMPORAL:
             raise ConfigError(
@@ -106,8 +122,7 @@ class Slices:
             )
         since = self._bound(by, from_window(window.since, type, zone))
         until = self._bound(by, from_window(window.until, type, zone, end=True), end=True)
-        where = [self._dialect.since(native, since), self._dialect.until(native, until)]
-        return self._family(where, self._keys(by), self._unique)
+        return [self._dialect.since(native, since), self._dialect.until(native, until)]
 
     def by_key(self, where: Sequence[Clause], shape: Shape) -> list[Slice]:
         """Rows in key order; those with a NULL in their key last."""
