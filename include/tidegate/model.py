@@ -130,7 +130,8 @@ class Request:
 
     *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1. *keys*, of a
     repair, are the ``_key`` texts of the rows to read again; *deletes* says that those the source
-    does not have become tombstones.
+    does not have become tombstones. *fence* is that of the lease which a larger run holds, when
+    this is one of its chunks; 0: none.
     """
 
     stream: str
@@ -141,6 +142,12 @@ class Request:
     replay: Replay | None = None
     keys: tuple[str, ...] = ()
     deletes: bool = False
+    fence: int = 0
+
+    @property
+    def chunk(self) -> bool:
+        """Whether it is one of many, and who cut them has looked at the source."""
+        return self.window is not None and self.window.rows is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def pull(job: Job, request: Request) -> Increment:
     ChangedError when the table changes again and again while it is read.
     """
     preflight.require_window(job, request.mode)
-    with job.store() as store, _leased(store, request) as fence:
+    with job.store() as store, leased(store, request) as fence:
         faults.point("pull.leased")
         increment = _steady(job, request, store, fence)
     if increment.empty:
@@ -58,7 +58,7 @@ def _steady(job: Job, request: Request, store: Store, fence: int) -> Increment:
 def _pull(job: Job, request: Request, store: Store, source: Rows, fence: int) -> Increment:
     state = store.state(request.stream)
     first = state.generation == 0 and request.mode is not Mode.REPLAY
-    warnings = preflight.admit(job) if first else ()
+    warnings = preflight.admit(job) if first and not request.chunk else ()
     verdict = drift.judge(job, store, source, request.mode, first=first)
     source.adopt(verdict.read)
     seen = source.observe(store, state.memory)
@@ -164,13 +164,13 @@ def _start(request: Request, watermark: Watermark | None, seen: Observation) -> 
 
 
 @contextmanager
-def _leased(store: Store, request: Request) -> Iterator[int]:
-    """Hold the stream's lease, which the load gives back; yields its fence, or 0: none needed.
+def leased(store: Store, request: Request) -> Iterator[int]:
+    """Hold the stream's lease, which the load gives back; yields its fence, or that of *request*.
 
     It is given back here when nobody will try this run again.
     """
     if not request.mode.advances:
-        yield 0
+        yield request.fence
         return
     fence = store.lease(request.stream, request.run_id)
     try:
@@ -190,7 +190,7 @@ def _holding(job: Job, increment: Increment) -> Iterator[None]:
     except UnavailableError:
         raise
     except TidegateError:
-        if increment.fence:
+        if increment.fence and increment.request.mode.advances:
             with job.store() as store:
                 store.release(increment.request.stream, increment.fence)
         raise

@@ -251,12 +251,6 @@ def test_the_form_reads_windows_and_everything(airflow: Airflow, folder: Path) -
         airflow.trigger("shop.orders", mode="everything")
 
 
-def test_a_backfill_run_without_an_interval_says_what_to_do(airflow: Airflow) -> None:
-    run = airflow.trigger("shop.orders.backfill")
-    assert airflow.outcome("shop.orders.backfill", run) == "failed"
-    assert "Backfill" in airflow.log("shop.orders.backfill", run, "split")
-
-
 def test_a_backfill_runs_in_chunks_and_a_killed_one_is_repeated_alone(
     airflow: Airflow, folder: Path
 ) -> None:
@@ -298,6 +292,21 @@ def test_a_backfill_runs_in_chunks_and_a_killed_one_is_repeated_alone(
     links = airflow.call("GET", f"{path}/taskInstances/chunk.pull/links", map_index=3)
     page = airflow.client.get(links["extra_links"]["Staged data"])
     assert (page.status_code, "2026-03-01T05:00:00" in page.text) == (200, True)
+
+
+def test_a_backfill_without_an_interval_is_a_first_load_in_chunks(
+    airflow: Airflow, folder: Path
+) -> None:
+    dag = "history.lines.backfill"
+    known = "SELECT watermark FROM tidegate_stream WHERE name = 'history.lines'"
+    assert stored(folder, known) == [(None,)]
+    run = airflow.trigger(dag)
+    assert airflow.outcome(dag, run) == "success"
+    path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
+    total = airflow.call("GET", f"{path}/done/xcomEntries/return_value")["value"]
+    assert (total["chunks"], total["pulled"], total["unchanged"]) == (4, 350, 350)
+    ((watermark,),) = stored(folder, known)
+    assert json.loads(watermark)["column"] == "changed"
 
 
 def test_the_sync_dag_refuses_a_backfill(airflow: Airflow) -> None:

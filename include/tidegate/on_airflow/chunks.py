@@ -13,11 +13,12 @@ from typing import Any
 from airflow.sdk import Asset, get_current_context, task, task_group
 
 from tidegate import describe
-from tidegate.errors import ConfigError
 from tidegate.job import Job
-from tidegate.model import Mode, Window
+from tidegate.model import Window
 from tidegate.on_airflow import derivation, questions, steps
 
+BEGUN = "begun"
+"""The key of the XCom that says where a first load, or a whole reading, was staged."""
 _log = logging.getLogger(__name__)
 
 
@@ -45,46 +46,59 @@ def declare(job: Job) -> None:
         name = "{{ task.op_kwargs.staged.window }}"
         return steps.behind(job, asset, pull(window=window), name)
 
-    @task(trigger_rule="none_failed")  # type: ignore[untyped-decorator]
+    @task(trigger_rule="none_failed", inlets=[asset])  # type: ignore[untyped-decorator]
     def done(loaded: Any) -> dict[str, Any]:
         """What all chunks did together."""
-        return _done(job, loaded)
+        return _done(job, asset, loaded)
 
     done(chunk.expand(window=split()))
 
 
 def _split(job: Job) -> list[dict[str, Any]]:
+    """The chunks of the run's interval; of everything, where it has none."""
     from tidegate import backfill
 
     context: Any = get_current_context()
-    run = context["dag_run"]
+    run, request = context["dag_run"], steps.asked(job)
     since, until = run.data_interval_start, run.data_interval_end
-    if since is None or until is None or since == until:
-        raise ConfigError(
-            f"{run.dag_id}: this run has no data interval. Use Trigger → Backfill, or trigger "
-            f"{job.full_name} with mode 'window'."
-        )
-    chunks = backfill.chunks(job, [Window.between(since, until)])
-    _log.info("%s: %s chunks", job.full_name, len(chunks))
-    return [{**asdict(chunk), "name": describe.window(chunk)} for chunk in chunks]
+    if since is not None and until is not None and since < until:
+        window = Window.between(since, until)
+    else:
+        with steps.skipping():
+            head, window = backfill.begin(job, request)
+        request = head.request
+        context["ti"].xcom_push(BEGUN, head.where)
+    chunks = backfill.chunks(job, [window])
+    _log.info("%s: %s chunks of %s", job.full_name, len(chunks), describe.window(window))
+    return [
+        {**asdict(chunk), "fence": request.fence, "name": describe.window(chunk)}
+        for chunk in chunks
+    ]
 
 
 def _pull(job: Job, asset: Asset, window: dict[str, Any]) -> dict[str, Any]:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    chunk = Window(window["since"], window["until"], window["rows"])
-    request = replace(steps.asked(job), mode=Mode.WINDOW, window=chunk)
+    from tidegate import backfill
+
+    chunk, fence = Window(window["since"], window["until"], window["rows"]), window["fence"]
+    request = backfill.part(replace(steps.asked(job), fence=fence), chunk)
     brief = steps.pulling(job, asset, request)
-    if not brief["rows"]:
+    if not brief["rows"] and not fence:
         raise AirflowSkipException(f"{job.full_name}: no rows in {window['name']}")
     return brief
 
 
-def _done(job: Job, loaded: Any) -> dict[str, Any]:
-    """The sums, for whoever looks at the run."""
+def _done(job: Job, asset: Asset, loaded: Any) -> dict[str, Any]:
+    """The sums; and when everything was read, the watermark."""
+    from tidegate import backfill, stage
     from tidegate.store.tables import COUNTS
 
     reports: list[dict[str, Any]] = [*(loaded or ())]
     counts = {name: sum(report[name] for report in reports) for name in COUNTS}
     _log.info("%s: %s chunks loaded: %s", job.full_name, len(reports), counts)
+    context: Any = get_current_context()
+    if where := context["ti"].xcom_pull(task_ids="split", key=BEGUN):
+        with steps.skipping():
+            steps.mirror(asset, backfill.finish(job, stage.load_manifest(where)), None)
     return {"stream": job.full_name, "chunks": len(reports), **counts}

@@ -73,7 +73,7 @@ def pulling(job: Job, asset: Asset, request: Request) -> dict[str, Any]:
         increment = path.pull(job, request)
     idle = increment.empty and increment.request.mode is not Mode.WINDOW
     if idle:
-        _mirror(asset, increment.high, None)
+        mirror(asset, increment.high, None)
         with job.store() as store:
             derivation.announce(job.full_name, store.verdict(job.full_name, job.stream))
     if increment.notes:  # last of all: what is told once must not be lost with this task
@@ -117,7 +117,7 @@ def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
     if report.mode is Mode.REPLAY:
         _log.info("%s: %s", report.stream, describe.fates(report))
     if report.mode.advances:
-        _mirror(asset, report.watermark, report.seq)
+        mirror(asset, report.watermark, report.seq)
     return describe.report(report)
 
 
@@ -152,7 +152,7 @@ def _staged(brief: dict[str, Any]) -> Increment:
     return replace(increment, request=replace(increment.request, attempt=attempt))
 
 
-def _mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
+def mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
     """Show the watermark where people look for it; the store alone decides what it is."""
     if watermark is not None:
         value = {"cursor": watermark.cursor} | ({"seq": seq} if seq else {})

@@ -271,6 +271,9 @@ class Cuttable(Protocol):
         A chunk has about *rows* rows, more where they would be more than :data:`MOST_CHUNKS`.
         """
 
+    def whole(self, high: Watermark) -> Window | None:
+        """Every row whose cursor is below *high*, as a window; None: windows cannot say that."""
+
 
 def open_source(endpoint: Endpoint, stream: Stream, name: str) -> Source:
     """The source behind *endpoint*; *name* (``source.stream``) begins its messages.

@@ -202,14 +202,17 @@ def loaded(connection: Connection, increment: Increment) -> dict[int, Report]:
     return {row.part: _report(row) for row in connection.execute(query)}
 
 
-def windows(connection: Connection, stream: str, run_id: str) -> list[Window]:
-    """The windows that the run *run_id* has loaded with all their parts."""
+def windows(connection: Connection, stream: str, run_id: str, fence: int) -> list[Window]:
+    """The windows that the run *run_id* has loaded with all their parts under this *fence*."""
     table = run_table
     edges = (table.c.window_since, table.c.window_until)
     query = (
         sa.select(*edges)
         .where(
-            table.c.stream == stream, table.c.run_id == run_id, table.c.window_since.is_not(None)
+            table.c.stream == stream,
+            table.c.run_id == run_id,
+            table.c.fence == fence,
+            table.c.window_since.is_not(None),
         )
         .group_by(table.c.batch, table.c.parts, *edges)
         .having(sa.func.count() == table.c.parts)

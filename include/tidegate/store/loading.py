@@ -95,7 +95,8 @@ class Loader:
                 done[part.number] = self._part(todo, plan, part)
             progress.count("load", todo.rows(part), increment.rows)
         reports = [report for _, report in sorted(done.items())]
-        if all(report.repeated for report in reports):  # its lease ended with the last part
+        if increment.request.mode.advances and all(report.repeated for report in reports):
+            # its lease ended with the last part
             self.leases.release(increment.request.stream, increment.fence)
         return replace(_together(reports), details=self._details(reports))
 

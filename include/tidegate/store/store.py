@@ -243,10 +243,10 @@ class Store(Library, Questions, Verifying):
         with self._reading() as connection:
             return ledger.lines(connection, stream, limit)
 
-    def windows(self, stream: str, run_id: str) -> list[Window]:
-        """The windows that the run *run_id* has loaded."""
+    def windows(self, stream: str, run_id: str, fence: int = 0) -> list[Window]:
+        """The windows that the run *run_id* has loaded, holding the lease of this *fence*."""
         with self._reading() as connection:
-            return ledger.windows(connection, stream, run_id)
+            return ledger.windows(connection, stream, run_id, fence)
 
     def keys(self, stream: str) -> Iterator[tuple[str, int, str]]:
         """``(key, source hash, "record" | "held")`` of everything that the source should have."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from tidegate.model import Window, utc_text
+from tidegate.model import Watermark, Window, utc_text
 from tidegate.sources import MOST_CHUNKS
 from tidegate.sources.rows.fitting import UnfitError, fit
 from tidegate.sources.sql.dialect import Selection
@@ -44,6 +44,20 @@ def cut(plan: Plan, slices: Slices, ask: Ask, window: Window, rows: int) -> list
     return [*chunks, chunk]
 
 
+def whole(plan: Plan, slices: Slices, ask: Ask, high: Watermark) -> Window | None:
+    """As :meth:`tidegate.sources.Cuttable.whole`."""
+    cursor = slices.windowed
+    if cursor != slices.cursor or not slices.temporal:
+        return None
+    until = _text(plan, cursor, slices.value(high))
+    ((smallest,),) = ask(slices.oldest())
+    since = until if smallest is None else _instant(plan, cursor, smallest)
+    if since is None or until is None:
+        return None
+    before = datetime.fromisoformat(until) - timedelta(seconds=1)
+    return Window(min(since, utc_text(before)), until)
+
+
 def _first(plan: Plan, slices: Slices, ask: Ask, rest: Window, rows: int) -> Window:
     """The first *rows* rows or so of *rest*, or all of it."""
     by, where = slices.windowed, slices.within(rest)
@@ -66,10 +80,17 @@ def _place(plan: Plan, name: str) -> int:
 def _instant(plan: Plan, by: str, value: Any) -> str | None:
     """*value* of column *by* as the edge of a window; None when it is no time."""
     try:
-        found: date = fit(value, plan.spec(by))
-        moment = found if isinstance(found, datetime) else datetime.combine(found, time())
+        return _text(plan, by, fit(value, plan.spec(by)))
+    except UnfitError:
+        return None
+
+
+def _text(plan: Plan, by: str, value: Any) -> str | None:
+    """The same of a value that fits; None when it lies beyond the calendar."""
+    moment = value if isinstance(value, datetime) else datetime.combine(value, time())
+    try:
         return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=plan.zone(by)))
-    except (UnfitError, OverflowError):
+    except OverflowError:
         return None
 
 

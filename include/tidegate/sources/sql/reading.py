@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from tidegate.ahead import ahead
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, DataError
+from tidegate.errors import ConfigError
 from tidegate.fields import seconds
 from tidegate.model import Json, Watermark, Window
 from tidegate.sources import Apart, Chunk, Finding, Observation, Shared
@@ -25,7 +25,7 @@ from tidegate.sources.sql import doctor, position
 from tidegate.sources.sql.bounds.bound import Bound
 from tidegate.sources.sql.catalogue import Table, difference
 from tidegate.sources.sql.chunks import Chunks
-from tidegate.sources.sql.cutting import cut
+from tidegate.sources.sql.cutting import cut, whole
 from tidegate.sources.sql.dialect import Selection
 from tidegate.sources.sql.fetched import Fetched, Row, Rows
 from tidegate.sources.sql.keyset import Keyset, Slice
@@ -127,7 +127,7 @@ class SqlSource:
         if window:
             yield from self._read(pages, self._slices.window(window), early=True)
             return
-        self._require_cursors()
+        self._slices.require_cursors()
         clock = None if low is None else self._clock_seen
         yield from self._read(pages, self._slices.increment(low, clock), early=True)
         if clock is not None and self._slices.temporal:
@@ -136,6 +136,10 @@ class SqlSource:
     def cut(self, window: Window, rows: int) -> list[Window]:
         """As :meth:`tidegate.sources.Cuttable.cut`."""
         return cut(self._plan, self._slices, self._ask, window, rows)
+
+    def whole(self, high: Watermark) -> Window | None:
+        """As :meth:`tidegate.sources.Cuttable.whole`."""
+        return whole(self._plan, self._slices, self._ask, high)
 
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of these keys, and of no other that the server takes for equal."""
@@ -268,15 +272,6 @@ class SqlSource:
                 at = position.to_json([end[key.place] for key in part.keys])
                 self._future = {"by": order, "at": at}
                 return
-
-    def _require_cursors(self) -> None:
-        """Raise DataError when rows without a cursor are there and ``null_cursor`` says to stop."""
-        if self._stream.null_cursor == "fail" and (missing := self._slices.missing()):
-            raise DataError(
-                f"{self._name}: null_cursor: {missing:,} rows have no value in the cursor "
-                f"{self._stream.by!r} (NULL, or no date). Fill it in on the source, or read or "
-                "hold such rows with null_cursor: read or null_cursor: quarantine."
-            )
 
     def _keyset(self, limit: int, shape: Shape | None = None) -> Keyset:
         select = (shape or self._plan.rows).select
