@@ -259,20 +259,24 @@ def test_a_backfill_runs_in_chunks_and_a_killed_one_is_repeated_alone(
     path = f"/api/v2/dags/{dag}/dagRuns"
     with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as store:
         store.execute("BEGIN IMMEDIATE")
-        airflow.backfill(dag, "2026-03-01T00:00:00Z", "2026-03-01T00:00:00Z")
+        airflow.backfill(dag, "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")
+        runs = airflow.call("GET", path)["dag_runs"]
+        first, empty = (run["dag_run_id"] for run in sorted(runs, key=lambda run: run["run_after"]))
 
         def pulling() -> dict[str, Any] | None:
-            running = [task for task in airflow.running() if task["dag_id"] == dag]
+            running = [task for task in airflow.running() if task["dag_run_id"] == first]
             pulls = [task for task in running if task["task_id"] == "chunk.pull" and task["pid"]]
             return pulls[0] if pulls else None
 
         victim: dict[str, Any] = airflow.wait("a chunk that is pulled", pulling)
         os.kill(victim["pid"], signal.SIGKILL)
         store.execute("ROLLBACK")
-    (run,) = airflow.call("GET", path)["dag_runs"]
-    assert airflow.outcome(dag, run["dag_run_id"]) == "success"
+    assert airflow.outcome(dag, first) == airflow.outcome(dag, empty) == "success"
+    states = {name: task["state"] for name, task in airflow.tasks(dag, empty).items()}
+    assert {states.pop(name) for name in ("split", "done")} == {"success"}
+    assert set(states.values()) == {"skipped"}
 
-    path += f"/{run['dag_run_id']}"
+    path += f"/{first}"
     tasks = airflow.call("GET", f"{path}/taskInstances", limit=100)["task_instances"]
     assert {task["state"] for task in tasks} == {"success"}
     tries = {

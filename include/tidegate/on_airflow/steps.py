@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
@@ -99,7 +99,8 @@ def telling(job: Job) -> Iterator[None]:
 
     def tell(at: progress.Progress) -> None:
         _log.info("%s: %s", job.full_name, at)
-        cast("Any", get_current_context())["ti"].xcom_push(PROGRESS, at.to_json())
+        with suppress(Exception):  # a report that is lost must not cost the rows
+            cast("Any", get_current_context())["ti"].xcom_push(PROGRESS, at.to_json())
 
     with progress.told(tell):
         yield
