@@ -199,5 +199,14 @@ def test_elsewhere_lines_tell_how_far_a_run_is(
     with shown("shop.orders", quiet=False):
         small.run(page_rows=60)
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("shop.orders: pull: 60 rows, ")
+    assert first.startswith("shop.orders: pull: 60 of about 100 rows (60%), ")
     assert last.startswith(f"shop.orders: load: {ROWS} of about {ROWS} rows (100%), ")
+
+
+def test_a_first_load_is_measured_by_the_servers_own_estimate(shop: Shop) -> None:
+    shop.execute("ANALYZE TABLE orders" if shop.source.kind == "mysql" else "ANALYZE orders")
+    found: list[Progress] = []
+    with progress.told(found.append, every=0):
+        shop.run(page_rows=60)
+    first, *_ = found
+    assert (first.step, first.rows, first.expected) == ("pull", 60, ROWS)

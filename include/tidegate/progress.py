@@ -66,6 +66,7 @@ class _Listener:
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
     rows: dict[str, int] = field(default_factory=dict)
+    likely: dict[str, int | None] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, step: str, rows: int, expected: int | None) -> None:
@@ -74,7 +75,8 @@ class _Listener:
             self.rows[step] = self.rows.get(step, 0) + rows
             if now - self.told >= self.every:
                 self.told = now
-                of = expected if self.expected is None else self.expected
+                known = (self.expected, expected, self.likely.get(step))
+                of = next((one for one in known if one is not None), None)
                 self.tell(Progress(step, self.rows[step], of, now - self.began))
 
 
@@ -86,6 +88,12 @@ def count(step: str, rows: int, expected: int | None = None) -> None:
     """*rows* more went through *step*, of about *expected* in this run."""
     for listener in _listeners:
         listener.count(step, rows, expected)
+
+
+def expect(step: str, rows: Callable[[], int | None]) -> None:
+    """About *rows* will go through *step* in this run; not asked for when nobody listens."""
+    for listener in _listeners:
+        listener.likely[step] = rows()
 
 
 @contextmanager

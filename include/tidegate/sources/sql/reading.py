@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tidegate import progress
 from tidegate.ahead import ahead
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
@@ -129,6 +130,8 @@ class SqlSource:
             return
         self._slices.require_cursors()
         clock = None if low is None else self._clock_seen
+        if low is None:
+            progress.expect("pull", self._case.server.rows)
         yield from self._read(pages, self._slices.increment(low, clock), early=True)
         if clock is not None and self._slices.temporal:
             yield from self._ahead(pages)
@@ -288,6 +291,9 @@ class SqlSource:
         return self._session.fetch(statement)
 
     def _require_index(self) -> None:
-        case = doctor.Case(self._name, self._stream, self._session, self._plan)
-        for finding in doctor.blocking(case):
+        for finding in doctor.blocking(self._case):
             raise ConfigError(finding.message)
+
+    @property
+    def _case(self) -> doctor.Case:
+        return doctor.Case(self._name, self._stream, self._session, self._plan)
