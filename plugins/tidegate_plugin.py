@@ -38,15 +38,16 @@ def _page() -> Any:
     from tidegate import page
     from tidegate.on_airflow import access  # noqa: F401 - the stage may be behind a connection
 
-    def find(dag_id: str, run_id: str, task_id: str) -> str | None:
+    def find(dag_id: str, run_id: str, task_id: str, map_index: int) -> dict[str, Any]:
         query = XComModel.get_many(
-            run_id=run_id, key="return_value", task_ids=task_id, dag_ids=dag_id, limit=1
+            run_id=run_id, task_ids=task_id, dag_ids=dag_id, map_indexes=map_index
         )
         with create_session() as session:
-            found = session.scalars(query).first()
-            value = XComModel.deserialize_value(found) if found else None
-        where = value.get("where") if isinstance(value, dict) else None
-        return where if isinstance(where, str) else None
+            return {
+                found.key: XComModel.deserialize_value(found)
+                for found in session.scalars(query)
+                if found.key in {"return_value", "progress"}
+            }
 
     return page.create(find, [Depends(requires_access_dag("GET", DagAccessEntity.XCOM))])
 

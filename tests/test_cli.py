@@ -196,6 +196,7 @@ def test_run_reads_a_window_or_everything(shell: Shell) -> None:
         (["--from", "2026-03-02", "--to", "2026-03-01"], "2026-03-0"),
         (["--from", "2026-03-01", "--to", "2026-03-01"], "2026-03-01"),
         (["--from", "yesterday", "--to", "2026-03-01"], "'yesterday' is not a time. Write it like"),
+        (["--resume", "night"], "give its --from and --to, too"),
         (["--speed", "9"], "unrecognized arguments: --speed 9"),
     ],
 )

@@ -207,6 +207,17 @@ def test_a_backfill_dag_is_periodic_and_never_scheduled_by_itself(read: dict[str
     assert "backfill" in window["tags"]
 
 
+def test_a_backfill_goes_down_the_path_chunk_by_chunk(read: dict[str, Any]) -> None:
+    window = read["dags"]["shop.orders.backfill"]
+    assert window["upstream"] == {
+        "split": [], "chunk.pull": ["split"], "chunk.clean": ["chunk.pull"],
+        "chunk.validate": ["chunk.clean"], "chunk.load": ["chunk.validate"],
+        "done": ["chunk.load"],
+    }  # fmt: skip
+    assert window["pools"] == ["narrow"]
+    assert "chunks of 250,000 rows" in window["doc"]
+
+
 def test_what_is_broken_shows_its_message_and_hides_nothing(read: dict[str, Any]) -> None:
     stream, file = read["dags"]["shop.wrong"], read["dags"]["torn"]
     assert "broken" in stream["tags"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -55,9 +57,15 @@ def client(increment: Increment, allow: bool = True) -> Client:
         if not allow:
             raise HTTPException(401, "who are you?")
 
-    places = {("dag", "manual__2026-03-01T00:00:00+00:00", "pull"): increment.where}
-    places["dag", "run", HOSTILE.replace("/", "")] = increment.where
-    app = page.create(lambda *task: places.get(task), [Depends(guard)])
+    staged = {"return_value": {"where": increment.where}}
+    known: dict[tuple[str, str, str, int], Mapping[str, Any]] = {
+        ("dag", "manual__2026-03-01T00:00:00+00:00", "pull", -1): staged,
+        ("dag", "run", HOSTILE.replace("/", ""), -1): staged,
+        ("dag", "run", "chunk.pull", 3): staged,
+        ("dag", "run", "chunk.pull", 4): {"progress": {"text": f"{HOSTILE} 7 rows"}},
+        ("dag", "run", "strange", -1): {"return_value": [1], "progress": 2},
+    }
+    app = page.create(lambda *task: known.get(task, {}), [Depends(guard)])
     return Client(app)
 
 
@@ -82,6 +90,17 @@ def test_the_address_is_escaped_too(staged: Increment) -> None:
     nothing = client(staged).get("/staged/<script>/run/pull")
     assert nothing.status_code == 404
     assert "<script" not in nothing.text
+
+
+def test_a_chunk_shows_what_it_staged_or_how_far_it_is(staged: Increment) -> None:
+    served = client(staged)
+    place = "/staged/dag/run/chunk.pull?map_index="
+    done, under_way, other = (served.get(f"{place}{index}") for index in (3, 4, 5))
+    assert (done.status_code, "page-00000.parquet" in done.text) == (200, True)
+    assert (under_way.status_code, "7 rows" in under_way.text) == (200, True)
+    assert "<script" not in under_way.text
+    assert other.status_code == 404
+    assert served.get("/staged/dag/run/strange").status_code == 404
 
 
 def test_every_answer_forbids_scripts_frames_and_guessing(staged: Increment) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from tidegate.model import Increment, Report
+from tidegate.model import Increment, Report, Window
 from tidegate.pipeline.models import Source, Stream
 
 
@@ -52,7 +52,9 @@ def backfill(source: Source, name: str, spec: Stream) -> str:
     return "\n".join(
         [
             f"# {source.name}.{name}.backfill",
-            f"Reads `{spec.what}` in windows of one {spec.backfill.every} of `{column}`.",
+            f"Reads `{spec.what}` in windows of one {spec.backfill.every} of `{column}`, each in",
+            f"chunks of {spec.backfill.chunk_rows:,} rows or so: as many at once as the pool has",
+            "slots. To read a chunk once more, clear its tasks.",
             "It is never scheduled: use **Trigger → Backfill**, or",
             "",
             f"    airflow backfill create --dag-id {source.name}.{name}.backfill \\",
@@ -72,14 +74,25 @@ def broken(name: str, message: str) -> str:
     )
 
 
+def window(cut: Window) -> str:
+    """``2026-03-01 00:00:00 … 2026-03-01 12:30:00, about 250,000 rows``."""
+    since, until = (
+        edge.replace("T", " ").removesuffix("+00:00").removesuffix(".000000")
+        for edge in (cut.since, cut.until)
+    )
+    return f"{since} … {until}" + ("" if cut.rows is None else f", about {cut.rows:,} rows")
+
+
 def brief(increment: Increment) -> dict[str, Any]:
     """What travels through XCom: where the rows are, how many, how far. Never the rows."""
+    cut = increment.request.window
     return {
         "where": increment.where,
         "rows": increment.rows,
         "held": increment.held,
         "pages": len(increment.pages),
         "mode": str(increment.request.mode),
+        "window": window(cut) if cut else None,
         "low": increment.low.cursor if increment.low else None,
         "high": increment.high.cursor if increment.high else None,
         "bound": increment.bound,

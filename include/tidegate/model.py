@@ -90,10 +90,14 @@ def utc_text(moment: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A half-open range of cursor values, as ISO 8601 UTC text: since ≤ cursor < until."""
+    """A half-open range of cursor values, as ISO 8601 UTC text: since ≤ cursor < until.
+
+    *rows*: about how many lie in it, where somebody has asked; None: nobody has.
+    """
 
     since: str
     until: str
+    rows: int | None = field(default=None, compare=False)
 
     @classmethod
     def between(cls, since: datetime, until: datetime) -> Window:
@@ -101,7 +105,7 @@ class Window:
         texts = [utc_text(moment) for moment in (since, until)]
         if texts[0] >= texts[1]:
             raise ConfigError(f"the window from {since} until {until} is empty.")
-        return cls(*texts)
+        return cls(texts[0], texts[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ class Request:
 
     *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1. *keys*, of a
     repair, are the ``_key`` texts of the rows to read again; *deletes* says that those the source
-    does not have become tombstones.
+    does not have become tombstones. *fence* is that of the lease which a larger run holds, when
+    this is one of its chunks; 0: none.
     """
 
     stream: str
@@ -137,6 +142,12 @@ class Request:
     replay: Replay | None = None
     keys: tuple[str, ...] = ()
     deletes: bool = False
+    fence: int = 0
+
+    @property
+    def chunk(self) -> bool:
+        """Whether it is one of many, and who cut them has looked at the source."""
+        return self.window is not None and self.window.rows is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
 
-Find = Callable[[str, str, str], str | None]
-"""``(dag_id, run_id, task_id)`` → folder the task staged into, or None."""
+Find = Callable[[str, str, str, int], Mapping[str, Any]]
+"""``(dag_id, run_id, task_id, map_index)`` → the task's XComs by key; -1: a task not mapped."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -35,10 +35,11 @@ def create(find: Find, allow: Sequence[Any]) -> FastAPI:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=list(allow))
 
-    def staged(dag_id: str, dag_run_id: str, task_id: str) -> HTMLResponse:
-        where = find(dag_id, dag_run_id, task_id)
-        if where is None or not stage.is_staged(where):
-            return _answer("Nothing staged", "<p>This task has staged nothing (yet).</p>", 404)
+    def staged(dag_id: str, dag_run_id: str, task_id: str, map_index: int = -1) -> HTMLResponse:
+        found = find(dag_id, dag_run_id, task_id, map_index)
+        where = _where(found)
+        if where is None:
+            return _unfinished(found)
         try:
             increment = stage.load_manifest(where)
         except MismatchError:
@@ -47,6 +48,21 @@ def create(find: Find, allow: Sequence[Any]) -> FastAPI:
 
     app.get("/staged/{dag_id}/{dag_run_id}/{task_id}", response_class=HTMLResponse)(staged)
     return app
+
+
+def _where(found: Mapping[str, Any]) -> str | None:
+    """The folder that the task staged into."""
+    value = found.get("return_value")
+    where = value.get("where") if isinstance(value, dict) else None
+    return where if isinstance(where, str) and stage.is_staged(where) else None
+
+
+def _unfinished(found: Mapping[str, Any]) -> HTMLResponse:
+    """How far the task is, if it has said so."""
+    at = found.get("progress")
+    if not isinstance(at, dict):
+        return _answer("Nothing staged", "<p>This task has staged nothing (yet).</p>", 404)
+    return _answer("Under way", f"<p>{html.escape(str(at.get('text')))}</p>", 200)
 
 
 def summary(increment: Increment) -> str:

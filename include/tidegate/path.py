@@ -41,7 +41,7 @@ def _holding(job: Job, increment: Increment) -> Iterator[None]:
     except UnavailableError:
         raise
     except TidegateError:
-        if increment.fence:
+        if increment.fence and increment.request.mode.advances:
             with job.store() as store:
                 store.release(increment.request.stream, increment.fence)
         raise

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tidegate import drift, faults, preflight, stage
+from tidegate import drift, faults, preflight, progress, stage
 from tidegate.coming import Onward
 from tidegate.errors import ChangedError, TidegateError, UnavailableError
 from tidegate.job import Job
@@ -36,7 +36,7 @@ def pull(job: Job, request: Request, onward: Onward | None) -> Increment:
     ChangedError when the table changes again and again while it is read.
     """
     preflight.require_window(job, request.mode)
-    with job.store() as store, _leased(store, request) as fence:
+    with job.store() as store, leased(store, request) as fence:
         faults.point("pull.leased")
         return _steady(job, request, store, fence, onward)
 
@@ -66,7 +66,7 @@ def _pull(job: Job, reading: Reading, onward: Onward | None) -> Increment:
     request, store, source = reading.request, reading.store, reading.source
     state = store.state(request.stream)
     first = state.generation == 0 and request.mode is not Mode.REPLAY
-    warnings = preflight.admit(job) if first else ()
+    warnings = preflight.admit(job) if first and not request.chunk else ()
     verdict = drift.judge(job, store, source, request.mode, first=first)
     source.adopt(verdict.read)
     seen = source.observe(store, state.memory)
@@ -116,6 +116,7 @@ def _stage(
     for page in _read(source, begun):
         absent -= set(page.column("_key").to_pylist() if absent else ())
         writer.write(verdict.complete(page))
+        progress.count("pull", page.num_rows, request.window.rows if request.window else None)
         reading.store.renew(request.stream, reading.fence)
         faults.point("pull.page")
     faults.point("pull.read")
@@ -154,13 +155,13 @@ def _start(request: Request, watermark: Watermark | None, seen: Observation) -> 
 
 
 @contextmanager
-def _leased(store: Store, request: Request) -> Iterator[int]:
-    """Hold the stream's lease, which the load gives back; yields its fence, or 0: none needed.
+def leased(store: Store, request: Request) -> Iterator[int]:
+    """Hold the stream's lease, which the load gives back; yields its fence, or that of *request*.
 
     It is given back here when nobody will try this run again.
     """
     if not request.mode.advances:
-        yield 0
+        yield request.fence
         return
     fence = store.lease(request.stream, request.run_id)
     try:

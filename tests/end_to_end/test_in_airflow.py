@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -58,6 +61,20 @@ BROKEN = {
 }
 
 
+HISTORY = """\
+connection: shop_db
+pool: history_pool
+pool_slots: 2
+defaults: {schedule: 1h, retries: 1, retry_delay: 1s}
+streams:
+  lines:
+    table: lines
+    primary_key: id
+    cursor: changed
+    backfill: {chunk_rows: 100}
+"""
+
+
 @pytest.fixture(scope="module")
 def shop(mariadb: services.Server) -> Endpoint:
     endpoint = mariadb.fresh()
@@ -67,6 +84,10 @@ def shop(mariadb: services.Server) -> Endpoint:
         "updated_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) "
         "ON UPDATE CURRENT_TIMESTAMP(6), KEY (updated_at))",
         "INSERT INTO orders (id, total) VALUES (1, 10.00), (2, -1.00), (3, 30.00)",
+        "CREATE TABLE `lines` (id BIGINT PRIMARY KEY, total BIGINT, changed DATETIME NOT NULL, "
+        "KEY (changed))",
+        "INSERT INTO `lines` SELECT seq, 2 * seq, '2026-03-01' + INTERVAL seq MINUTE "
+        "FROM seq_0_to_349",
     )
     return endpoint
 
@@ -83,6 +104,7 @@ def airflow(
     files = folder / "files"
     files.mkdir()
     (files / "shop.yaml").write_text(SHOP, encoding="utf-8")
+    (files / "history.yaml").write_text(HISTORY, encoding="utf-8")
     for name, text in BROKEN.items():
         (files / f"{name}.yaml").write_text(text, encoding="utf-8")
     (files / "locked_out.yaml").write_text(
@@ -104,8 +126,11 @@ def airflow(
         },
     )
     try:
-        opened.wait_for_dags("shop.orders", "locked_out.orders", *BROKEN_IDS)
-        for dag in ("shop.orders", "shop.orders.backfill", "locked_out.orders"):
+        unpaused = (
+            "shop.orders", "shop.orders.backfill", "locked_out.orders", "history.lines.backfill",
+        )  # fmt: skip
+        opened.wait_for_dags(*unpaused, *BROKEN_IDS)
+        for dag in unpaused:
             opened.pause(dag, paused=False)
         yield opened
     finally:
@@ -226,10 +251,66 @@ def test_the_form_reads_windows_and_everything(airflow: Airflow, folder: Path) -
         airflow.trigger("shop.orders", mode="everything")
 
 
-def test_a_backfill_run_without_an_interval_says_what_to_do(airflow: Airflow) -> None:
-    run = airflow.trigger("shop.orders.backfill")
-    assert airflow.outcome("shop.orders.backfill", run) == "failed"
-    assert "Backfill" in airflow.log("shop.orders.backfill", run, "pull")
+def test_a_backfill_runs_in_chunks_and_a_killed_one_is_repeated_alone(
+    airflow: Airflow, folder: Path
+) -> None:
+    """Nothing can be pulled while this test holds the store's lock."""
+    dag = "history.lines.backfill"
+    path = f"/api/v2/dags/{dag}/dagRuns"
+    with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        airflow.backfill(dag, "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z")
+        runs = airflow.call("GET", path)["dag_runs"]
+        first, empty = (run["dag_run_id"] for run in sorted(runs, key=lambda run: run["run_after"]))
+
+        def pulling() -> dict[str, Any] | None:
+            running = [task for task in airflow.running() if task["dag_run_id"] == first]
+            pulls = [task for task in running if task["task_id"] == "chunk.pull" and task["pid"]]
+            return pulls[0] if pulls else None
+
+        victim: dict[str, Any] = airflow.wait("a chunk that is pulled", pulling)
+        os.kill(victim["pid"], signal.SIGKILL)
+        store.execute("ROLLBACK")
+    assert airflow.outcome(dag, first) == airflow.outcome(dag, empty) == "success"
+    states = {name: task["state"] for name, task in airflow.tasks(dag, empty).items()}
+    assert {states.pop(name) for name in ("split", "done")} == {"success"}
+    assert set(states.values()) == {"skipped"}
+
+    path += f"/{first}"
+    tasks = airflow.call("GET", f"{path}/taskInstances", limit=100)["task_instances"]
+    assert {task["state"] for task in tasks} == {"success"}
+    tries = {
+        task["map_index"]: task["try_number"] for task in tasks if task["task_id"] == "chunk.pull"
+    }
+    assert tries == {index: 1 + (index == victim["map_index"]) for index in range(4)}
+    names = {task["rendered_map_index"] for task in tasks if task["task_id"] == "chunk.load"}
+    assert "2026-03-01 00:00:00 … 2026-03-01 01:40:00, about 100 rows" in names
+    total = airflow.call("GET", f"{path}/taskInstances/done/xcomEntries/return_value")["value"]
+    assert (total["chunks"], total["pulled"], total["inserted"]) == (4, 350, 350)
+    assert stored(folder, "SELECT id, total FROM history__lines ORDER BY id") == [
+        (n, 2 * n) for n in range(350)
+    ]
+    assert stored(
+        folder, "SELECT count(*), sum(pulled) FROM tidegate_run WHERE stream = 'history.lines'"
+    ) == [(4, 350)]
+    links = airflow.call("GET", f"{path}/taskInstances/chunk.pull/links", map_index=3)
+    page = airflow.client.get(links["extra_links"]["Staged data"])
+    assert (page.status_code, "2026-03-01T05:00:00" in page.text) == (200, True)
+
+
+def test_a_backfill_without_an_interval_is_a_first_load_in_chunks(
+    airflow: Airflow, folder: Path
+) -> None:
+    dag = "history.lines.backfill"
+    known = "SELECT watermark FROM tidegate_stream WHERE name = 'history.lines'"
+    assert stored(folder, known) == [(None,)]
+    run = airflow.trigger(dag)
+    assert airflow.outcome(dag, run) == "success"
+    path = f"/api/v2/dags/{dag}/dagRuns/{run}/taskInstances"
+    total = airflow.call("GET", f"{path}/done/xcomEntries/return_value")["value"]
+    assert (total["chunks"], total["pulled"], total["unchanged"]) == (4, 350, 350)
+    ((watermark,),) = stored(folder, known)
+    assert json.loads(watermark)["column"] == "changed"
 
 
 def test_the_sync_dag_refuses_a_backfill(airflow: Airflow) -> None:

@@ -38,6 +38,7 @@ BOUNDS = "tests/sources/test_bounds.py::test_"
 RULES = "tests/faults/test_safeguards.py::test_"
 DRIFT = "tests/test_drift.py::test_"
 VERIFY = "tests/test_verify.py::test_"
+FIRST = "tests/test_first_load.py::test_"
 SQL = "sources/sql"
 
 
@@ -417,5 +418,37 @@ MUTANTS = (
             ),
         ),
         (f"{VERIFY}a_store_that_is_what_the_source_says_is_verified",),
+    ),
+    Mutant(
+        "chunks-uncounted",
+        "counting the chunks of a first load before its watermark is stored",
+        (Patch("backfill.py", "[*_without(request.window, done)]", "[][:0]"),),
+        (f"{FIRST}nothing_is_promised_while_a_chunk_is_missing",),
+    ),
+    Mutant(
+        "chunks-of-any-beginning",
+        "the fence of a first load's chunks: those of an earlier bound count, too",
+        (Patch("store/ledger.py", "            table.c.fence == fence,\n"),),
+        (f"{FIRST}chunks_of_an_earlier_beginning_do_not_count",),
+    ),
+    Mutant(
+        "chunks-before-the-bound",
+        "the order of a first load: the bound is the clock when all chunks were read",
+        (
+            Patch(
+                "backfill.py",
+                "store.touch(head)",
+                "store.touch(replace(head, high=_now(head)))",
+            ),
+            Patch(
+                "backfill.py",
+                "def part(",
+                "def _now(head):\n"
+                "    from tidegate.store import ledger\n\n"
+                "    return Watermark(ledger.now()[:26], head.high.column)\n\n\n"
+                "def part(",
+            ),
+        ),
+        (f"{FIRST}what_is_written_meanwhile_comes_with_the_next_increment[sqlite-to-sqlite]",),
     ),
 )

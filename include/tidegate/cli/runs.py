@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,11 +12,12 @@ from typing import Any
 from tidegate import describe
 from tidegate.cli.pipelines import files, job
 from tidegate.cli.printing import table
+from tidegate.cli.progress import shown
 from tidegate.cli.words import DONE, NO, Add, moment, run_id
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError
-from tidegate.job import store_endpoint
-from tidegate.model import Mode, Request, Window
+from tidegate.job import Job, store_endpoint
+from tidegate.model import Mode, Report, Request, Window
 
 
 def commands(add: Add) -> None:
@@ -24,6 +26,11 @@ def commands(add: Add) -> None:
     run.add_argument("stream", help="source.stream")
     run.add_argument("--from", dest="since", type=moment, help="read a window: from this time …")
     run.add_argument("--to", dest="until", type=moment, help="… until this one (not included)")
+    run.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with this run of the same window: read what it has not",
+    )
     run.add_argument("--full", action="store_true", help="read everything, from the first row")
     status = add("status", _status, "show every stream: rows, quarantine, watermark, freshness")
     status.add_argument("stream", nargs="?", help="only this one, with its last runs")
@@ -37,14 +44,15 @@ _NUMBERS = (
 
 
 def _run(options: Any) -> int:
-    from tidegate import path
-
     todo = job(options, options.stream)
     if (options.since is None) != (options.until is None) or (options.full and options.since):
         raise ConfigError("run: give --from and --to together, or --full, or none of them.")
+    if options.resume and not options.since:
+        raise ConfigError("run: --resume goes on with a window: give its --from and --to, too.")
     mode = Mode.FULL if options.full else Mode.WINDOW if options.since else Mode.INCREMENT
     window = Window.between(options.since, options.until) if options.since else None
-    report = describe.report(path.run(todo, Request(todo.full_name, run_id(), mode, window)))
+    request = Request(todo.full_name, options.resume or run_id(), mode, window)
+    report = describe.report((_backfill if window else _once)(todo, request, options))
     if options.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
@@ -55,6 +63,32 @@ def _run(options: Any) -> int:
         if report["details"].get("mapping") == "outdated":
             print(f"load: was changed. To apply it: tidegate derive {todo.full_name}")
     return DONE
+
+
+def _once(todo: Job, request: Request, options: Any) -> Report:
+    from tidegate import path
+
+    with shown(todo.full_name, quiet=options.json):
+        return path.run(todo, request)
+
+
+def _backfill(todo: Job, request: Request, options: Any) -> Report:
+    """A window, chunk by chunk; says how to go on when it is interrupted."""
+    from tidegate import backfill
+
+    window = Window.between(options.since, options.until)
+    chunks = backfill.left(todo, window, request.run_id)
+    rows = [chunk.rows for chunk in chunks]
+    expected = None if None in rows else sum(row or 0 for row in rows)
+    again = (
+        f"{todo.full_name}: to go on when this is interrupted: tidegate run {todo.full_name} "
+        f"--from {window.since} --to {window.until} --resume {request.run_id}"
+    )
+    if len(chunks) > 1 and not options.json:
+        size = "" if expected is None else f", {expected:,} rows"
+        print(f"{todo.full_name}: {len(chunks)} chunks{size}\n{again}", file=sys.stderr, flush=True)
+    with shown(todo.full_name, expected, quiet=options.json):
+        return backfill.run(todo, request, chunks)
 
 
 def _status(options: Any) -> int:

@@ -6,7 +6,7 @@ REST) makes one run per interval, which reads that window and leaves the waterma
 or file that is wrong becomes a DAG tagged ``broken`` that shows its message.
 
 ``dags``    which DAGs there are, and what they look like in Airflow
-``steps``   the path's tasks
+``steps``   the path's tasks; ``chunks`` those of a backfill
 ``upkeep``  DAGs for the store itself
 ``access``  connections, with their secrets masked
 """

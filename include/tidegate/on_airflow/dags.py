@@ -24,7 +24,7 @@ from tidegate.errors import ConfigError
 from tidegate.fields import duration, span
 from tidegate.job import Job
 from tidegate.model import Mode
-from tidegate.on_airflow import doctor, proof, steps, upkeep, watchers
+from tidegate.on_airflow import chunks, doctor, proof, steps, upkeep, watchers
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.models import Source, Stream
@@ -116,14 +116,16 @@ def _schedule(job: Job) -> Any:
 
 def _backfill(job: Job) -> DAG:
     since = datetime.fromisoformat(job.stream.backfill.since).replace(tzinfo=UTC)
+    common = _common(job.source, job.stream, "backfill")
+    common["default_args"]["weight_rule"] = "upstream"  # load a chunk before the next is pulled
     with DAG(
         f"{job.full_name}.backfill",
         schedule=CronDataIntervalTimetable(INTERVALS[job.stream.backfill.every], timezone="UTC"),
         end_date=since - timedelta(days=1),
         doc_md=describe.backfill(job.source, job.name, job.stream),
-        **{**_common(job.source, job.stream, "backfill"), "start_date": since},
+        **{**common, "start_date": since},
     ) as dag:
-        steps.declare(job)
+        chunks.declare(job)
     return dag
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
 from airflow.sdk import Asset, BaseOperatorLink, get_current_context, task
 
-from tidegate import describe
+from tidegate import describe, progress
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.job import Job
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
 from tidegate.on_airflow import derivation, questions
 
+PROGRESS = "progress"
+"""The key of the XCom that says how far a task is."""
 _log = logging.getLogger(__name__)
 
 
@@ -27,46 +29,51 @@ def declare(job: Job) -> None:
     @task.short_circuit(inlets=[asset], outlets=[derivation.NEWS, questions.NEWS])  # type: ignore[untyped-decorator]
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
-        return _pull(job, asset)
+        return pulling(job, asset, _request(job))
 
-    @task
-    def clean(pulled: dict[str, Any]) -> dict[str, Any]:
+    behind(job, asset, pull())
+
+
+def behind(job: Job, asset: Asset, pulled: Any, name: str | None = None) -> Any:
+    """Clean → validate → load what *pulled* staged; *name* is the template of a mapped task's."""
+
+    @task(map_index_template=name)  # type: ignore[untyped-decorator]
+    def clean(staged: dict[str, Any]) -> dict[str, Any]:
         """Apply the cleaning steps."""
         from tidegate import path
 
-        with _skipping():
-            return describe.brief(path.clean(job, _staged(pulled)))
+        with skipping():
+            return describe.brief(path.clean(job, _staged(staged)))
 
-    @task
-    def validate(cleaned: dict[str, Any]) -> dict[str, Any]:
+    @task(map_index_template=name)  # type: ignore[untyped-decorator]
+    def validate(staged: dict[str, Any]) -> dict[str, Any]:
         """Check the expectations; hold the rows that fail."""
         from tidegate import path
 
-        with _skipping():
-            return describe.brief(path.validate(job, _staged(cleaned)))
+        with skipping():
+            return describe.brief(path.validate(job, _staged(staged)))
 
-    @task(outlets=[asset, derivation.NEWS])  # type: ignore[untyped-decorator]
-    def load(validated: dict[str, Any]) -> dict[str, Any]:
+    @task(map_index_template=name, outlets=[asset, derivation.NEWS])  # type: ignore[untyped-decorator]
+    def load(staged: dict[str, Any]) -> dict[str, Any]:
         """Make it true: rows, ledger and watermark in one transaction of the store."""
-        return _load(job, asset, _staged(validated))
+        return _load(job, asset, _staged(staged))
 
-    pulled = pull()
-    cleaned = clean(pulled)
-    validated = validate(cleaned)
-    load(validated)
+    cleaned = clean(staged=pulled)
+    validated = validate(staged=cleaned)
     for step in (pulled, cleaned, validated):
         step.operator.operator_extra_links = (StagedDataLink(),)
+    return load(staged=validated)
 
 
-def _pull(job: Job, asset: Asset) -> dict[str, Any]:
-    """Stage what is new; nothing of it is a reason to skip the rest."""
+def pulling(job: Job, asset: Asset, request: Request) -> dict[str, Any]:
+    """Stage what *request* asks for; nothing new is a reason to skip the rest."""
     from tidegate import path
 
-    with _skipping():
-        increment = path.pull(job, _request(job))
+    with skipping(), telling(job):
+        increment = path.pull(job, request)
     idle = increment.empty and increment.request.mode is not Mode.WINDOW
     if idle:
-        _mirror(asset, increment.high, None)
+        mirror(asset, increment.high, None)
         with job.store() as store:
             derivation.announce(job.full_name, store.verdict(job.full_name, job.stream))
     if increment.notes:  # last of all: what is told once must not be lost with this task
@@ -76,7 +83,7 @@ def _pull(job: Job, asset: Asset) -> dict[str, Any]:
 
 
 @contextmanager
-def _skipping() -> Iterator[None]:
+def skipping() -> Iterator[None]:
     """Skip the task when another run does what this one would have done, and say which."""
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -86,11 +93,24 @@ def _skipping() -> Iterator[None]:
         raise AirflowSkipException(str(error)) from error
 
 
+@contextmanager
+def telling(job: Job) -> Iterator[None]:
+    """Say how far the task is: in its log, and in an XCom that the page shows."""
+
+    def tell(at: progress.Progress) -> None:
+        _log.info("%s: %s", job.full_name, at)
+        with suppress(Exception):  # a report that is lost must not cost the rows
+            cast("Any", get_current_context())["ti"].xcom_push(PROGRESS, at.to_json())
+
+    with progress.told(tell):
+        yield
+
+
 def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
     """Load and announce."""
     from tidegate import path
 
-    with _skipping():
+    with skipping(), telling(job):
         report = path.load(job, increment)
     events: Any = get_current_context()["outlet_events"]
     events[asset].extra = describe.report(report)
@@ -98,23 +118,20 @@ def _load(job: Job, asset: Asset, increment: Increment) -> dict[str, Any]:
     if report.mode is Mode.REPLAY:
         _log.info("%s: %s", report.stream, describe.fates(report))
     if report.mode.advances:
-        _mirror(asset, report.watermark, report.seq)
+        mirror(asset, report.watermark, report.seq)
     return describe.report(report)
 
 
-def _request(job: Job) -> Request:
-    """What this task instance is asked to read."""
+def asked(job: Job) -> Request:
+    """One run of *job*, by this attempt of this task."""
     context: Any = get_current_context()
-    run, ti, params = context["dag_run"], context["ti"], context["params"]
-    request = Request(job.full_name, run.run_id, attempt=ti.try_number)
-    if ti.dag_id.endswith(".backfill"):
-        since, until = run.data_interval_start, run.data_interval_end
-        if since is None or until is None or since == until:
-            raise ConfigError(
-                f"{ti.dag_id}: this run has no data interval. Use Trigger → Backfill, or trigger "
-                f"{job.full_name} with mode 'window'."
-            )
-        return replace(request, mode=Mode.WINDOW, window=Window.between(since, until))
+    return Request(job.full_name, context["dag_run"].run_id, attempt=context["ti"].try_number)
+
+
+def _request(job: Job) -> Request:
+    """What the form, or the schedule, asks for."""
+    context: Any = get_current_context()
+    ti, params, request = context["ti"], context["params"], asked(job)
     mode = Mode(params["mode"])
     if mode is Mode.REPLAY:
         wanted = Replay(keys=tuple(params["keys"] or ()), rule=params["rule"] or None)
@@ -136,7 +153,7 @@ def _staged(brief: dict[str, Any]) -> Increment:
     return replace(increment, request=replace(increment.request, attempt=attempt))
 
 
-def _mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
+def mirror(asset: Asset, watermark: Watermark | None, seq: int | None) -> None:
     """Show the watermark where people look for it; the store alone decides what it is."""
     if watermark is not None:
         value = {"cursor": watermark.cursor} | ({"seq": seq} if seq else {})
@@ -153,4 +170,4 @@ class StagedDataLink(BaseOperatorLink):  # type: ignore[misc]
         from urllib.parse import quote
 
         parts = (quote(part, safe="") for part in (ti_key.dag_id, ti_key.run_id, ti_key.task_id))
-        return "/tidegate/staged/" + "/".join(parts)
+        return f"/tidegate/staged/{'/'.join(parts)}?map_index={ti_key.map_index}"

@@ -69,6 +69,9 @@ class Backfill(Strict):
     )
     every: Literal["hour", "day", "week", "month"] = Field("day", description="size of a window")
     since: Day = Field("2020-01-01", description="earliest day offered, ISO date")
+    chunk_rows: int = Field(
+        250_000, ge=1, description="a window with more rows is read in chunks of so many"
+    )
 
 
 class Expectation(Strict):

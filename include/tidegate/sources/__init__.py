@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 from tidegate.errors import ConfigError, TidegateError
 from tidegate.model import Arrival, Json, Watermark, Window, repaired, utc_text
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from tidegate.connections import Endpoint
     from tidegate.pipeline.models import Stream
+
+MOST_CHUNKS = 1_000
+"""Chunks of one window: Airflow maps a task over at most 1,024 (``max_map_length``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,20 @@ class Source(Rows, Protocol):
 
     def check(self) -> list[Finding]:
         """Everything that keeps the stream from running, or may hurt; raises nothing of ours."""
+
+
+@runtime_checkable
+class Cuttable(Protocol):
+    """A source that knows where to cut a window into chunks; one that does not reads it whole."""
+
+    def cut(self, window: Window, rows: int) -> list[Window]:
+        """*window* as chunks in order, each with its ``rows``; every row of it is in one at least.
+
+        A chunk has about *rows* rows, more where they would be more than :data:`MOST_CHUNKS`.
+        """
+
+    def whole(self, high: Watermark) -> Window | None:
+        """Every row whose cursor is below *high*, as a window; None: windows cannot say that."""
 
 
 def open_source(endpoint: Endpoint, stream: Stream, name: str) -> Source:

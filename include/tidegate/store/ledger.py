@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import OvertakenError
-from tidegate.model import Increment, Json, Mode, Report, Watermark
+from tidegate.model import Increment, Json, Mode, Report, Watermark, Window
 from tidegate.store.tables import COUNTS, head_table, run_table, stream_table
 
 
@@ -240,6 +240,24 @@ def loaded(connection: Connection, increment: Increment) -> dict[int, Report]:
         table.c.stream == increment.request.stream, table.c.batch == increment.origin
     )
     return {row.part: _report(row) for row in connection.execute(query)}
+
+
+def windows(connection: Connection, stream: str, run_id: str, fence: int) -> list[Window]:
+    """The windows that the run *run_id* has loaded with all their parts under this *fence*."""
+    table = run_table
+    edges = (table.c.window_since, table.c.window_until)
+    query = (
+        sa.select(*edges)
+        .where(
+            table.c.stream == stream,
+            table.c.run_id == run_id,
+            table.c.fence == fence,
+            table.c.window_since.is_not(None),
+        )
+        .group_by(table.c.batch, table.c.parts, *edges)
+        .having(sa.func.count() == table.c.parts)
+    )
+    return [Window(*row) for row in connection.execute(query)]
 
 
 def _report(row: Any) -> Report:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
-from tidegate import faults, stage, tombstones
+from tidegate import faults, progress, stage, tombstones
 from tidegate.coming import whole
 from tidegate.connections import Endpoint
 from tidegate.errors import MismatchError, UnavailableError
@@ -97,8 +97,10 @@ class Loader:
         for part in todo.parts:
             if part.number not in done:
                 done[part.number] = self._part(todo, plan, part)
+            progress.count("load", todo.rows(part), whole(increment).rows)
         reports = [report for _, report in sorted(done.items())]
-        if all(report.repeated for report in reports):  # its lease ended with the last part
+        if increment.request.mode.advances and all(report.repeated for report in reports):
+            # its lease ended with the last part
             self.leases.release(increment.request.stream, increment.fence)
         return replace(_together(reports), details=self._details(reports))
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from tidegate.connections import Endpoint
 from tidegate.errors import OvertakenError
-from tidegate.model import Arrival, Increment, Json, Replay, Report, Watermark
+from tidegate.model import Arrival, Increment, Json, Replay, Report, Watermark, Window
 from tidegate.pipeline.models import Keep, Stream
 from tidegate.store import (
     agreements,
@@ -255,6 +255,11 @@ class Store(Library, Questions, Verifying):
         """The ledger, newest first."""
         with self._reading() as connection:
             return ledger.lines(connection, stream, limit)
+
+    def windows(self, stream: str, run_id: str, fence: int = 0) -> list[Window]:
+        """The windows that the run *run_id* has loaded, holding the lease of this *fence*."""
+        with self._reading() as connection:
+            return ledger.windows(connection, stream, run_id, fence)
 
     def keys(self, stream: str) -> Iterator[tuple[str, int, str]]:
         """``(key, source hash, "record" | "held")`` of everything that the source should have."""

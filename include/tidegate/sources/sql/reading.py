@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import sqlalchemy as sa
 
+from tidegate import progress
 from tidegate.ahead import ahead
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError, DataError
+from tidegate.errors import ConfigError
 from tidegate.fields import seconds
 from tidegate.model import Json, Watermark, Window
 from tidegate.sources import Apart, Chunk, Finding, Observation, Shared
@@ -25,6 +26,7 @@ from tidegate.sources.sql import doctor, position
 from tidegate.sources.sql.bounds.bound import Bound
 from tidegate.sources.sql.catalogue import Table, difference
 from tidegate.sources.sql.chunks import Chunks
+from tidegate.sources.sql.cutting import cut, whole
 from tidegate.sources.sql.dialect import Selection
 from tidegate.sources.sql.fetched import Fetched, Row, Rows
 from tidegate.sources.sql.keyset import Keyset, Slice
@@ -126,11 +128,21 @@ class SqlSource:
         if window:
             yield from self._read(pages, self._slices.window(window), early=True)
             return
-        self._require_cursors()
+        self._slices.require_cursors()
         clock = None if low is None else self._clock_seen
+        if low is None:
+            progress.expect("pull", self._case.server.rows)
         yield from self._read(pages, self._slices.increment(low, clock), early=True)
         if clock is not None and self._slices.temporal:
             yield from self._ahead(pages)
+
+    def cut(self, window: Window, rows: int) -> list[Window]:
+        """As :meth:`tidegate.sources.Cuttable.cut`."""
+        return cut(self._plan, self._slices, self._ask, window, rows)
+
+    def whole(self, high: Watermark) -> Window | None:
+        """As :meth:`tidegate.sources.Cuttable.whole`."""
+        return whole(self._plan, self._slices, self._ask, high)
 
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of these keys, and of no other that the server takes for equal."""
@@ -264,21 +276,6 @@ class SqlSource:
                 self._future = {"by": order, "at": at}
                 return
 
-    def _require_cursors(self) -> None:
-        """Raise DataError when rows without a cursor are there and ``null_cursor`` says to stop."""
-        if self._stream.null_cursor != "fail":
-            return
-        missing = 0
-        for part in self._slices.unreached():
-            some = sa.select(sa.func.count()).select_from(self._plan.source).where(*part.where)
-            missing += int(self._session.scalar(some))
-        if missing:
-            raise DataError(
-                f"{self._name}: null_cursor: {missing:,} rows have no value in the cursor "
-                f"{self._stream.by!r} (NULL, or no date). Fill it in on the source, or read or "
-                "hold such rows with null_cursor: read or null_cursor: quarantine."
-            )
-
     def _keyset(self, limit: int, shape: Shape | None = None) -> Keyset:
         select = (shape or self._plan.rows).select
         return Keyset(self._session.dialect, select, self._fetch, limit, self._name)
@@ -294,6 +291,9 @@ class SqlSource:
         return self._session.fetch(statement)
 
     def _require_index(self) -> None:
-        case = doctor.Case(self._name, self._stream, self._session, self._plan)
-        for finding in doctor.blocking(case):
+        for finding in doctor.blocking(self._case):
             raise ConfigError(finding.message)
+
+    @property
+    def _case(self) -> doctor.Case:
+        return doctor.Case(self._name, self._stream, self._session, self._plan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, DataError
 from tidegate.model import Watermark, Window
 from tidegate.sources.sql.dialect import Clause
 from tidegate.sources.sql.keyset import Key, Slice
@@ -70,6 +70,13 @@ class Slices:
         largest = sa.func.max(plan.named(cursor), type_=sa.types.NullType())
         return sa.select(largest).select_from(plan.source).where(*where)
 
+    def oldest(self) -> sa.Select[Any]:
+        """The smallest cursor that a bound reaches: one lookup in its index."""
+        plan, cursor = self._plan, self._stream.by
+        smallest = sa.func.min(plan.named(cursor), type_=sa.types.NullType())
+        dated = self._dialect.dated(plan.native(cursor), plan.type(cursor))
+        return sa.select(smallest).select_from(plan.source).where(*dated)
+
     def unreached(self) -> list[Slice]:
         """The rows whose cursor is no date, or NULL."""
         plan, cursor = self._plan, self._stream.by
@@ -86,6 +93,21 @@ class Slices:
             parts += (replace(part, kind="null") for part in found)
         return parts
 
+    def require_cursors(self) -> None:
+        """Raise DataError when rows without a cursor are there and ``null_cursor`` says to stop."""
+        if self._stream.null_cursor != "fail":
+            return
+        missing = 0
+        for part in self.unreached():
+            some = sa.select(sa.func.count()).select_from(self._plan.source).where(*part.where)
+            missing += int(self._session.scalar(some))
+        if missing:
+            raise DataError(
+                f"{self._name}: null_cursor: {missing:,} rows have no value in the cursor "
+                f"{self._stream.by!r} (NULL, or no date). Fill it in on the source, or read or "
+                "hold such rows with null_cursor: read or null_cursor: quarantine."
+            )
+
     def future(self, clock: datetime) -> Slice:
         """The rows that are stamped later than *clock*."""
         plan, cursor = self._plan, self._stream.by
@@ -96,8 +118,21 @@ class Slices:
 
     def window(self, window: Window) -> list[Slice]:
         """Raises ConfigError when the stream's windows have no column to cut."""
-        plan = self._plan
-        by = self._stream.backfill.by or self._stream.by
+        return self._family(self.within(window), self._keys(self.windowed), self._unique)
+
+    @property
+    def cursor(self) -> str:
+        """The column that orders changes."""
+        return self._stream.by
+
+    @property
+    def windowed(self) -> str:
+        """The column that windows are ranges of."""
+        return self._stream.backfill.by or self._stream.by
+
+    def within(self, window: Window) -> list[Clause]:
+        """Rows of *window*. Raises ConfigError as :meth:`window`."""
+        plan, by = self._plan, self.windowed
         type, native, zone = plan.type(by), plan.native(by), plan.zone(by)
         if type.name not in TEMPORAL:
             raise ConfigError(
@@ -106,8 +141,7 @@ class Slices:
             )
         since = self._bound(by, from_window(window.since, type, zone))
         until = self._bound(by, from_window(window.until, type, zone, end=True), end=True)
-        where = [self._dialect.since(native, since), self._dialect.until(native, until)]
-        return self._family(where, self._keys(by), self._unique)
+        return [self._dialect.since(native, since), self._dialect.until(native, until)]
 
     def by_key(self, where: Sequence[Clause], shape: Shape) -> list[Slice]:
         """Rows in key order; those with a NULL in their key last."""
@@ -117,9 +151,14 @@ class Slices:
     def since(self, low: Watermark) -> Clause:
         """Rows at *low* or later."""
         cursor = self._stream.by
-        require_same_cursor(self._name, low, cursor)
-        value = from_watermark(low, self._plan.type(cursor), self._name)
+        value = self.value(low)
         return self._dialect.since(self._plan.native(cursor), self._bound(cursor, value))
+
+    def value(self, low: Watermark) -> Bound:
+        """*low* as a value of the cursor's type."""
+        cursor = self._stream.by
+        require_same_cursor(self._name, low, cursor)
+        return from_watermark(low, self._plan.type(cursor), self._name)
 
     def below(self, low: Watermark) -> list[Clause]:
         """Rows before *low*, of those that a bound reaches."""
