@@ -84,6 +84,7 @@ def killed(*arguments: str, fault: str) -> None:
     assert "--resume night" in done.stderr
 
 
+@pytest.mark.parametrize("shop", PAIRS[:1], indirect=True)
 def test_a_run_that_was_killed_three_times_goes_on_and_reads_no_chunk_twice(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
