@@ -428,7 +428,7 @@ MUTANTS = (
     Mutant(
         "chunks-of-any-beginning",
         "the fence of a first load's chunks: those of an earlier bound count, too",
-        (Patch("store/ledger.py", "            table.c.fence == fence,\n"),),
+        (Patch("store/runs.py", "            table.c.fence == fence,\n"),),
         (f"{FIRST}chunks_of_an_earlier_beginning_do_not_count",),
     ),
     Mutant(

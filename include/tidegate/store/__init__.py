@@ -8,7 +8,7 @@
 ``checks``     seven invariants, and the repair
 ``ledger``     streams, watermarks and commits; ``leases`` who may move a watermark now
 ``quarantine`` held rows; ``originals`` as they were pulled; ``replay`` once more
-``servers``    what all streams of a server know; ``status``, ``rows`` small looks at a stream
+``servers``    what all streams of a server know; ``status``, ``rows``, ``runs`` small looks
 ``engine``     open a database, and say plainly why it cannot be opened
 ``tables``     the fixed tables, once for SQLite and PostgreSQL; ``upgrade`` brings old stores there
 ``retention``  what is no longer kept; ``digest`` what two equal stores share

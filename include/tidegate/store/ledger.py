@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import OvertakenError
-from tidegate.model import Increment, Json, Mode, Report, Watermark, Window
+from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.store.tables import COUNTS, head_table, run_table, stream_table
 
 
@@ -242,24 +242,6 @@ def loaded(connection: Connection, increment: Increment) -> dict[int, Report]:
     return {row.part: _report(row) for row in connection.execute(query)}
 
 
-def windows(connection: Connection, stream: str, run_id: str, fence: int) -> list[Window]:
-    """The windows that the run *run_id* has loaded with all their parts under this *fence*."""
-    table = run_table
-    edges = (table.c.window_since, table.c.window_until)
-    query = (
-        sa.select(*edges)
-        .where(
-            table.c.stream == stream,
-            table.c.run_id == run_id,
-            table.c.fence == fence,
-            table.c.window_since.is_not(None),
-        )
-        .group_by(table.c.batch, table.c.parts, *edges)
-        .having(sa.func.count() == table.c.parts)
-    )
-    return [Window(*row) for row in connection.execute(query)]
-
-
 def _report(row: Any) -> Report:
     return Report(
         row.stream, row.run_id, Mode(row.mode), **{name: getattr(row, name) for name in COUNTS},
@@ -301,16 +283,3 @@ def record(connection: Connection, increment: Increment, report: Report, part: P
     connection.execute(
         sa.insert(run_table), {**values, **{name: getattr(report, name) for name in COUNTS}}
     )
-
-
-def lines(connection: Connection, stream: str | None, limit: int) -> list[dict[str, Json]]:
-    """The ledger, newest first, as plain dictionaries; of one *stream*, or of all."""
-    query = sa.select(run_table).order_by(run_table.c.seq.desc()).limit(limit)
-    if stream:
-        query = query.where(run_table.c.stream == stream)
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    for row in rows:
-        row["checks"] = json.loads(row["checks"])
-        row["cleaned"] = json.loads(row["cleaned"])
-        row["census"] = _value(row["census"]) or {}
-    return rows

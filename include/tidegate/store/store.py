@@ -25,6 +25,7 @@ from tidegate.store import (
     replay,
     retention,
     rows,
+    runs,
     servers,
     status,
     upgrade,
@@ -254,12 +255,12 @@ class Store(Library, Questions, Verifying):
     def runs(self, stream: str | None = None, limit: int = 100) -> list[dict[str, Json]]:
         """The ledger, newest first."""
         with self._reading() as connection:
-            return ledger.lines(connection, stream, limit)
+            return runs.lines(connection, stream, limit)
 
     def windows(self, stream: str, run_id: str, fence: int = 0) -> list[Window]:
         """The windows that the run *run_id* has loaded, holding the lease of this *fence*."""
         with self._reading() as connection:
-            return ledger.windows(connection, stream, run_id, fence)
+            return runs.windows(connection, stream, run_id, fence)
 
     def keys(self, stream: str) -> Iterator[tuple[str, int, str]]:
         """``(key, source hash, "record" | "held")`` of everything that the source should have."""
