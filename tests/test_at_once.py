@@ -15,16 +15,19 @@ from hypothesis import strategies as st
 from services import Server
 from shops import Shop
 from test_path import PAIRS, content, held, opened, row, watermark
-from tidegate import path, stage
+from tidegate import clean as cleaning
+from tidegate import faults, path, stage
 from tidegate.coming import Coming, EndedError, whole
 from tidegate.errors import DataError
 from tidegate.model import Increment, Mode, Report, Request, StagedPage
+from tidegate.sources.sql.reading import SqlSource
 
 INCREMENT = Increment(
     request=Request("shop.orders", "run", Mode.INCREMENT), step="pull", where="", origin="",
     columns=(), pages=(), read=1, generation=0, low=None, high=None, observed_at="",
 )  # fmt: skip
 PAGES = [StagedPage(f"page-{number}", 1, "") for number in range(3)]
+Changed = Callable[[SqlSource], str | None]
 NEVER = {"expect_table_row_count_to_be_between": {"min_value": 1_000}}
 
 
@@ -142,6 +145,79 @@ def test_a_step_that_fails_ends_the_read(sqlite: Server, monkeypatch: pytest.Mon
     with pytest.raises(DataError, match="mended nowhere"):
         shop.run(page_rows=2)
     assert len(written) < 150  # of 200 pages
+
+
+def test_what_began_anew_with_fewer_pages_is_loaded(
+    pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = opened(*pair)
+    shop.insert(*(row(key) for key in range(1, 20)))
+    asked = []
+
+    def changed(source: SqlSource, before: Changed = SqlSource.changed) -> str | None:
+        asked.append(source)
+        if len(asked) > 1:
+            return before(source)
+        shop.execute("DELETE FROM orders WHERE id > 3")
+        return "a column came"
+
+    monkeypatch.setattr(SqlSource, "changed", changed)
+    assert shop.run(page_rows=7).inserted == 3
+    assert watermark(shop) is not None
+
+
+def test_a_read_that_was_given_up_does_not_give_back_the_lease_of_the_next(
+    sqlite: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = opened(sqlite, sqlite)
+    shop.insert(*(row(key) for key in range(1, 60)))
+    given_up, resisted, leases = Event(), Event(), []
+
+    def changed(source: SqlSource, before: Changed = SqlSource.changed) -> str | None:
+        if given_up.is_set():
+            return before(source)
+        given_up.set()
+        return "a column came"
+
+    def apply(*arguments: Any, before: Any = cleaning.apply) -> Any:
+        if resisted.is_set():
+            return before(*arguments)
+        assert given_up.wait(30)
+        resisted.set()
+        raise DataError("a page of the first read resists")
+
+    def write(writer: Any, table: Any, before: Any = stage.Writer.write) -> Any:
+        if given_up.is_set() and "/pull-" in writer.where:
+            assert resisted.wait(30)
+            leases.extend(shop.stored("lease_until", "tidegate_stream"))
+        return before(writer, table)
+
+    monkeypatch.setattr(SqlSource, "changed", changed)
+    monkeypatch.setattr(cleaning, "apply", apply)
+    monkeypatch.setattr(stage.Writer, "write", write)
+    assert shop.run(page_rows=20).inserted == 59
+    assert len(leases) == 3
+    assert None not in leases
+
+
+def test_who_interrupts_a_run_stops_its_load(
+    sqlite: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = opened(sqlite, sqlite)
+    shop.insert(row(1))
+    shop.run()
+    shop.insert(*(row(key) for key in range(2, 60)))
+    points = iter(range(99))
+
+    def interrupt(name: str) -> None:
+        if name == "load.after_commit" and next(points) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(faults, "point", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        shop.run(page_rows=10)
+    assert len(shop.stored("id")) == 20
+    monkeypatch.undo()
 
 
 def test_pages_are_there_as_soon_as_they_are_staged() -> None:

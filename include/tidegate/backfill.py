@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tidegate import drift, faults, path, preflight, pulling, stage
+from tidegate import drift, path, preflight, pulling, stage
 from tidegate.errors import ConfigError, DataError, UnavailableError
 from tidegate.job import Job
 from tidegate.model import Increment, Mode, Report, Request, Watermark, Window
@@ -82,7 +82,6 @@ def _observed(job: Job, store: Store, state: StreamState, request: Request) -> I
         verdict = drift.judge(job, store, source, request.mode, first=first)
         source.adopt(verdict.read)
         seen = source.observe(store, state.memory)
-        faults.point("pull.observed")
         if seen.high is None:
             raise UnavailableError(
                 f"{job.full_name}: how far the source is complete is not known yet ({seen.bound}). "

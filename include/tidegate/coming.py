@@ -81,6 +81,11 @@ class Coming(Sequence[StagedPage]):
                 raise self._error
 
 
+def is_coming(increment: Increment) -> bool:
+    """Whether *increment* is a beginning, handed over while it was staged."""
+    return isinstance(increment.pages, Coming)
+
+
 def whole(increment: Increment) -> Increment:
     """*increment*, once it is complete."""
     return increment.pages.whole() if isinstance(increment.pages, Coming) else increment

@@ -8,13 +8,12 @@ an increment of several pages, all steps work at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 from tidegate import deletes, faults, judging, pulling, stage
-from tidegate.coming import EndedError, Onward, fail, whole
+from tidegate.coming import EndedError, Onward, fail, is_coming, whole
 from tidegate.errors import TidegateError, UnavailableError
 from tidegate.job import Job
 from tidegate.model import PAGE_BITS, Increment, Mode, Report, Request
@@ -41,7 +40,7 @@ def _holding(job: Job, increment: Increment) -> Iterator[None]:
     except UnavailableError:
         raise
     except TidegateError:
-        if increment.fence and increment.request.mode.advances:
+        if increment.fence and increment.request.mode.advances and not is_coming(increment):
             with job.store() as store:
                 store.release(increment.request.stream, increment.fence)
         raise
@@ -145,48 +144,73 @@ def run(job: Job, request: Request) -> Report:
 
 
 def _walk(job: Job, request: Request) -> Report:
-    try:
-        with ThreadPoolExecutor() as threads:
-            rest = _Rest(job, threads)
+    with ThreadPoolExecutor() as threads:
+        rest = _Rest(job, threads)
+        try:
             increment = pull(job, request, rest.begin)
-            if rest.loading:
-                return rest.loading.result()
-    except EndedError as ended:
-        raise ended.error from None
+            if rest.follows(increment):
+                return rest.report()
+        except EndedError as ended:
+            raise ended.error from None
+        except BaseException as error:
+            rest.stop(error)
+            raise
     if increment.empty and request.mode is not Mode.WINDOW:
         return Report(request.stream, request.run_id, request.mode, watermark=increment.high)
     return load(job, validate(job, clean(job, increment)))
 
 
 class _Rest:
-    """What follows a pull, while it still reads. What fails in one step, fails in all."""
+    """What follows a pull, while it still reads. What fails in one step, ends all.
+
+    The lease is not given back by steps in here: a read that began anew may go on with it.
+    """
 
     def __init__(self, job: Job, threads: ThreadPoolExecutor) -> None:
-        self.loading: Future[Report] | None = None
         self._job = job
         self._threads = threads
+        self._pulled: Increment | None = None
 
     def begin(self, pulled: Increment) -> None:
         """The read of *pulled* has begun; of one that began before, nothing comes any more."""
-        cleaned: Future[Increment] = Future()
-        cleaning = self._threads.submit(clean, self._job, pulled, cleaned.set_result)
-        judging = self._threads.submit(self._validate, cleaned)
-        self.loading = self._threads.submit(self._load, cleaned, judging)
-        for step in (cleaning, judging, self.loading):
-            step.add_done_callback(lambda done: _stop(done, pulled, cleaned))
+        self._pulled = pulled
+        self._cleaned = cleaned = Future[Increment]()
+        submit = self._threads.submit
+        try:
+            cleaning = submit(clean, self._job, pulled, cleaned.set_result)
+            self._judging = submit(lambda: validate(self._job, cleaned.result()))
+            self._copying = submit(self._copy, cleaned, self._judging)
+        except BaseException as error:
+            _stop(error, pulled, cleaned)
+            raise
+        for step in (cleaning, self._judging, self._copying):
+            step.add_done_callback(lambda done: _stop(done.exception(), pulled, cleaned))
 
-    def _validate(self, cleaned: Future[Increment]) -> Increment:
-        return validate(self._job, cleaned.result())
+    def _copy(self, cleaned: Future[Increment], judging: Future[Increment]) -> Report | None:
+        """A first load is copied before the verdict; other ones wait for it, page by page."""
+        begun = cleaned.result()
+        return None if begun.generation else load(self._job, begun, judging.result)
 
-    def _load(self, cleaned: Future[Increment], judging: Future[Increment]) -> Report:
-        if cleaned.result().generation:
-            return load(self._job, judging.result())
-        return load(self._job, cleaned.result(), judging.result)
+    def follows(self, increment: Increment) -> bool:
+        """Whether all this is about *increment*, and not about a read that began before it."""
+        return self._pulled is not None and self._pulled.where == increment.where
+
+    def report(self) -> Report:
+        """Of the load."""
+        return self._copying.result() or load(self._job, self._judging.result())
+
+    def stop(self, error: BaseException) -> None:
+        """Let nothing go on."""
+        if self._pulled is not None:
+            _stop(error, self._pulled, self._cleaned)
 
 
-def _stop(done: Future[Any], pulled: Increment, cleaned: Future[Increment]) -> None:
+def _stop(error: BaseException | None, pulled: Increment, cleaned: Future[Increment]) -> None:
     """When a step has failed, nobody reads on for it, or waits for it."""
-    if error := done.exception():
-        fail(pulled, error)
-        if not cleaned.done():
-            cleaned.set_exception(error)
+    if error is None:
+        return
+    fail(pulled, error)
+    with suppress(InvalidStateError):
+        cleaned.set_exception(error)
+    if cleaned.exception() is None:
+        fail(cleaned.result(), error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -53,6 +54,40 @@ def test_a_touch_widens_the_bounds_and_is_no_change(desk: Desk) -> None:
     for token in (7, 3, 6):
         load(desk, "1.00", token)
     assert versions(desk) == [("1.00", 3, 7, first, None)]
+
+
+def test_what_reigned_is_touched_by_the_one_row_that_comes_with_its_successor(desk: Desk) -> None:
+    first = load(desk, "1.00", 1)
+    rows = [row(1, "1.00", _token=8), row(1, "2.00", _token=9)]
+    after = desk.load(rows, mode=Mode.WINDOW, marks=True).seq
+    assert versions(desk) == [("1.00", 1, 8, first, after), ("2.00", 9, 9, after, None)]
+
+
+def test_any_increments_end_in_the_versions_that_were_seen(desk: Desk) -> None:
+    random, tokens = Random(7), iter(range(1, 10**6))
+    seen: dict[tuple[str, str], list[int]] = {}
+    late: list[dict[str, Any]] = []
+    for _ in range(12):
+        rows = late + [
+            row(random.randrange(12), f"{random.randrange(4)}.00", _token=next(tokens))
+            for _ in range(random.randrange(1, 40))
+        ]
+        late = [one for one in rows if random.random() < 0.2]
+        rows = [one for one in rows if one not in late] + late[: len(late) // 2]
+        random.shuffle(rows)
+        for one in rows:
+            seen.setdefault((str(one["id"]), str(one["total"])), []).append(one["_token"])
+        desk.load(rows, mode=Mode.WINDOW, marks=True)
+    for key in {key for key, _ in seen}:
+        found = versions(desk, key)
+        for total in {total for total, *_ in found}:
+            bounds = [(low, high) for name, low, high, *_ in found if name == total]
+            known = seen[key, total]
+            assert min(low for low, _ in bounds) == min(known)
+            assert max(high for _, high in bounds) == max(known)
+        last = max((max(known), total) for (one, total), known in seen.items() if one == key)
+        assert [total for total, *_, until in found if until is None] == [last[1]]
+        assert {total for one, total in seen if one == key} == {total for total, *_ in found}
 
 
 def test_what_reigned_is_touched_even_by_the_increment_that_ends_its_reign(desk: Desk) -> None:
@@ -136,17 +171,12 @@ def test_an_error_in_a_page_that_is_made_ahead_is_told(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staged = desk.stage([row(number) for number in range(9)])
-    kept = staging.fill
 
-    def torn(connection: Any, records: Any, pages: Any) -> None:
-        def some() -> Any:
-            yield next(pages)
-            raise RuntimeError("torn")
+    def torn(connection: Any, page: Any) -> None:
+        raise RuntimeError("torn")
 
-        kept(connection, records, some())
-
-    monkeypatch.setattr(staging, "fill", torn)
+    monkeypatch.setattr(staging, "kept", torn)
     with pytest.raises(RuntimeError, match="torn"):
         desk.store.load(staged, desk.stream)
-    monkeypatch.setattr(staging, "fill", kept)
+    monkeypatch.undo()
     assert desk.store.load(staged, desk.stream).inserted == 9

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -22,10 +23,11 @@ import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate import faults, progress, stage, tombstones
+from tidegate.ahead import ahead
 from tidegate.coming import whole
 from tidegate.connections import Endpoint
 from tidegate.errors import MismatchError, UnavailableError
-from tidegate.model import GONE, Increment, Json, Mode, Report, Watermark
+from tidegate.model import Increment, Json, Mode, Report, Watermark
 from tidegate.pipeline.models import Stream
 from tidegate.store import agreements, engine, leases, ledger, quarantine, replay
 from tidegate.store.knowledge import mapping, projection
@@ -117,9 +119,7 @@ class Loader:
 
     def _transact(self, todo: Load, plan: Records, part: Part) -> Report:
         with self.engine.connect() as connection:
-            with connection.execution_options(reads=True).begin():
-                staging.create(connection, plan)
-                staging.fill(connection, plan, self._passed(connection, todo, plan, part))
+            self._copy(connection, todo, plan, part)
             todo = self._settled(connection, todo, plan, part)
             _require_rows(todo)
             faults.point("load.copied")
@@ -130,16 +130,26 @@ class Loader:
             faults.point("load.after_commit")
             return report
 
+    def _copy(self, connection: Connection, todo: Load, plan: Records, part: Part) -> None:
+        """Into the stage, page by page: no transaction is open while one is waited for."""
+        with connection.execution_options(reads=True).begin():
+            staging.create(connection, plan)
+        pages = self._passed(connection, todo, plan, part)
+        with ThreadPoolExecutor(1) as thread, ahead(pages, thread) as coming:
+            for page in coming:
+                with connection.begin():
+                    staging.fill(connection, plan, page)
+
     def _settled(self, connection: Connection, todo: Load, plan: Records, part: Part) -> Load:
         """Validated, whatever was copied before that: the rows held since leave the stage again."""
         if todo.judged is None:
             return todo
         final = replace(todo, increment=todo.judged(), judged=None)  # may take its time
         rows = final.rows(part) - final.increment.held
-        with connection.execution_options(reads=True).begin():
-            if staging.drop(connection, plan, _held_since(todo, final)) != rows:
-                staging.create(connection, plan)
-                staging.fill(connection, plan, self._passed(connection, final, plan, part))
+        with connection.begin():
+            left = staging.drop(connection, plan, _held_since(todo, final))
+        if left != rows:
+            self._copy(connection, final, plan, part)
         return final
 
     def _outcome(self, todo: Load, part: Part) -> Report | None:
@@ -172,11 +182,13 @@ class Loader:
             table = stage.read(increment, page)
             table = table.filter(pc.is_null(table.column("_held")))
             table = staging.kept(connection, table)
-            yield _dressed(
+            yield layouts.dressed(
                 layout, table, tombstones.among(table, todo.stream.deleted, todo.columns)
             )
         if part.last and (keys := stage.gone(whole(increment))) is not None:
-            yield _dressed(layout, _bare(plan, keys), pa.array([True] * keys.num_rows))
+            yield layouts.dressed(
+                layout, layouts.bare(plan, keys), pa.array([True] * keys.num_rows)
+            )
 
     def _details(self, reports: list[Report]) -> dict[str, Json]:
         """What there is to say of all parts together."""
@@ -273,27 +285,3 @@ def _advance(connection: Connection, increment: Increment, part: Part) -> Waterm
             return ledger.advance(connection, increment)
         ledger.require(connection, increment)
     return ledger.state(connection, request.stream).watermark
-
-
-def _dressed(layout: Layout, table: pa.Table, gone: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """*table* with the columns that the store adds; *gone* says which rows are tombstones.
-
-    A row that the source no longer has keeps no hash to be compared with its own.
-    """
-    if GONE in table.column_names:
-        place = table.schema.get_field_index("_source_hash")
-        hashes = pc.if_else(table.column(GONE), pa.scalar(None, pa.int64()), table.column(place))
-        table = table.set_column(place, "_source_hash", hashes)
-    table = table.append_column("_deleted", gone)
-    table = table.append_column("_hash", layout.hashes(table))
-    table = table.append_column("_first", table.column("_token"))
-    return table.append_column("_valid", layout.moments(table))
-
-
-def _bare(plan: Records, keys: pa.Table) -> pa.Table:
-    """Rows of which nothing is known but their *keys* and tokens."""
-    kinds = {column.name: column.type.arrow for column in plan.data}
-    kinds |= {"_source_hash": pa.int64(), "_same": pa.string()}
-    for name, kind in kinds.items():
-        keys = keys.append_column(name, pa.nulls(keys.num_rows, kind))
-    return keys

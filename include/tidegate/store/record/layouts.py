@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate import hashing
+from tidegate.model import GONE
 from tidegate.pipeline.models import Stream
 from tidegate.store.record.records import Records
 from tidegate.store.tables import stream_table
@@ -126,3 +127,27 @@ def write(connection: Connection, stream: str, layouts: list[Layout]) -> None:
     connection.execute(
         sa.update(stream_table).where(stream_table.c.name == stream).values(layouts=texts)
     )
+
+
+def dressed(layout: Layout, table: pa.Table, gone: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """*table* with the columns that the store adds; *gone* says which rows are tombstones.
+
+    A row that the source no longer has keeps no hash to be compared with its own.
+    """
+    if GONE in table.column_names:
+        place = table.schema.get_field_index("_source_hash")
+        hashes = pc.if_else(table.column(GONE), pa.scalar(None, pa.int64()), table.column(place))
+        table = table.set_column(place, "_source_hash", hashes)
+    table = table.append_column("_deleted", gone)
+    table = table.append_column("_hash", layout.hashes(table))
+    table = table.append_column("_first", table.column("_token"))
+    return table.append_column("_valid", layout.moments(table))
+
+
+def bare(plan: Records, keys: pa.Table) -> pa.Table:
+    """Rows of which nothing is known but their *keys* and tokens."""
+    kinds = {column.name: column.type.arrow for column in plan.data}
+    kinds |= {"_source_hash": pa.int64(), "_same": pa.string()}
+    for name, kind in kinds.items():
+        keys = keys.append_column(name, pa.nulls(keys.num_rows, kind))
+    return keys

@@ -130,8 +130,9 @@ def _go_on(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates
     """
     evolve.index(script.connection, records)
     script.run(_ADD_PLACE, pieces)
-    repeated = _fold(script, pieces) if script.number(_COUNT_REPEATED) else 0
-    if repeated:
+    several = script.number(_COUNT_SEVERAL) > 0
+    repeated = _fold(script, pieces) if several else 0
+    if several:  # a version that reigns may be in the stage beside one that follows it
         _widen(script, records.current, _SAME)
     script.run(_CLASSIFY, pieces)
     fates = dict(script.rows(_COUNT_ACTIONS))
@@ -142,7 +143,7 @@ def _go_on(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates
     if fates.get("stale", 0):
         _widen(script, records.history, "s._action = 'stale' AND " + _SAME)
         script.run(_KEEP_LATE, pieces)
-    if fates.get("same", 0) and not repeated:
+    if fates.get("same", 0) and not several:
         _widen(script, records.current, _THERE, pieces["row"])
     if fates.get("insert", 0):
         script.run(_INSERT, pieces)
@@ -172,7 +173,7 @@ _ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
 
 _ADD_PLACE = "ALTER TABLE {stage} ADD COLUMN _place {place}"
 
-_COUNT_REPEATED = """
+_COUNT_SEVERAL = """
 SELECT count(*) FROM (SELECT 1 FROM {stage} GROUP BY _key HAVING count(*) > 1 LIMIT 1) AS found
 """
 

@@ -31,7 +31,7 @@ LONGEST = 63
 LONGEST_NAME = LONGEST - len("__history__seq_to")
 RESERVED = frozenset(
     {"_key", "_first", "_token", "_hash", "_source_hash", "_deleted", "_duplicate", "_valid",
-     "_same", "_seq", "_seq_to", "_action", "_held", "_rowid_"}
+     "_same", "_seq", "_seq_to", "_action", "_place", "_held", "_rowid_"}
 )  # fmt: skip
 """Names that no data column may have."""
 UNKEYED = frozenset({"float64", "json"})

@@ -6,8 +6,7 @@ too large for that travel as text, and :func:`cell` turns them back where they l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from math import isnan
 from typing import Any
 
@@ -15,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
-from tidegate.ahead import ahead
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script, quoted
 from tidegate.store.tables import store_type
@@ -65,10 +63,10 @@ def cell(connection: Connection, column: Column, alias: str) -> str:
     return name
 
 
-def fill(connection: Connection, records: Records, pages: Iterable[pa.Table]) -> None:
-    """Copy *pages* (columns of ``records.values``) into the stage, in the order of the indexes."""
+def fill(connection: Connection, records: Records, page: pa.Table) -> None:
+    """Copy *page* (columns of ``records.values``) into the stage, in the order of the indexes."""
     put = _copy if connection.dialect.name == "postgresql" else _insert
-    put(connection, records, (page.select(records.values).sort_by("_key") for page in pages))
+    put(connection, records, page.select(records.values).sort_by("_key"))
 
 
 def drop(connection: Connection, records: Records, pages: Iterable[pa.Table]) -> int:
@@ -98,8 +96,7 @@ _END_DROPPED = "DROP TABLE {dropped}"
 _COUNT = "SELECT count(*) FROM {stage}"
 
 
-def _copy(connection: Connection, records: Records, pages: Iterator[pa.Table]) -> None:
-    """In one COPY; while the server reads a page, the next one is made."""
+def _copy(connection: Connection, records: Records, page: pa.Table) -> None:
     from pgpq import ArrowToPostgresBinaryEncoder
 
     columns = _columns(records)
@@ -110,15 +107,12 @@ def _copy(connection: Connection, records: Records, pages: Iterator[pa.Table]) -
     names = ", ".join(map(quoted, schema.names))
     driver: Any = connection.connection.driver_connection
     with (
-        ThreadPoolExecutor(1) as thread,
-        ahead(pages, thread) as coming,
         driver.cursor() as cursor,
         cursor.copy(f"COPY {quoted(records.stage)} ({names}) FROM STDIN (FORMAT binary)") as copy,
     ):
         copy.write(encoder.write_header())
-        for page in coming:
-            for batch in _encodable(page, columns).cast(schema).to_batches():
-                copy.write(encoder.write_batch(batch))
+        for batch in _encodable(page, columns).cast(schema).to_batches():
+            copy.write(encoder.write_batch(batch))
         copy.write(encoder.finish())
 
 
@@ -139,13 +133,12 @@ def _encodable(page: pa.Table, columns: list[Column]) -> pa.Table:
     return page
 
 
-def _insert(connection: Connection, records: Records, pages: Iterator[pa.Table]) -> None:
+def _insert(connection: Connection, records: Records, page: pa.Table) -> None:
     names = ", ".join(map(quoted, records.values))
     marks = ", ".join("?" * len(records.values))
     driver: Any = connection.connection.driver_connection
-    for page in pages:
-        rows = zip(*(_for_sqlite(column) for column in page.columns), strict=True)
-        driver.executemany(f"INSERT INTO {quoted(records.stage)} ({names}) VALUES ({marks})", rows)
+    rows = zip(*(_for_sqlite(column) for column in page.columns), strict=True)
+    driver.executemany(f"INSERT INTO {quoted(records.stage)} ({names}) VALUES ({marks})", rows)
 
 
 def _for_sqlite(column: pa.ChunkedArray) -> list[Any]:
