@@ -94,7 +94,8 @@ def _done(job: Job, asset: Asset, loaded: Any) -> dict[str, Any]:
     from tidegate import backfill, stage
     from tidegate.store.tables import COUNTS
 
-    reports: list[dict[str, Any]] = [*(loaded or ())]
+    # Of a single chunk Airflow hands over its value, and no list of one.
+    reports: list[dict[str, Any]] = [loaded] if isinstance(loaded, dict) else [*(loaded or ())]
     counts = {name: sum(report[name] for report in reports) for name in COUNTS}
     _log.info("%s: %s chunks loaded: %s", job.full_name, len(reports), counts)
     context: Any = get_current_context()
