@@ -87,7 +87,7 @@ def test_several_pages_at_once_load_what_they_load_one_step_after_the_other(
     assert content(shop) == content(twin)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.sampled_from(range(6)), min_size=1, max_size=12), st.integers(1, 5))
 def test_any_rows_in_pages_of_any_size_are_loaded_as_step_by_step(
     sqlite: Server, kinds: list[int], page_rows: int

@@ -179,7 +179,7 @@ def agree(
 
 
 @pytest.mark.parametrize("name", [*ONE, *TWO, *MANY])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_every_expectation_about_rows_says_what_it_says_the_plain_way(
     name: str, data: st.DataObject
@@ -192,7 +192,7 @@ def test_every_expectation_about_rows_says_what_it_says_the_plain_way(
 
 
 @pytest.mark.parametrize("type", [each for each in VALUES if each not in {"bool", "bytes"}])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(data=st.data())
 def test_bounds_say_what_they_say_the_plain_way_for_every_type(
     type: str, data: st.DataObject

@@ -129,12 +129,7 @@ def _bool(value: Any, spec: Spec) -> bool:
 def _int(value: Any, spec: Spec) -> int:
     if spec.loose and _spells(value, _INTEGER):
         value = int(value)
-    if (
-        spec.loose
-        and isinstance(value, Decimal)
-        and value.is_finite()
-        and value == value.to_integral_value()
-    ):
+    if spec.loose and isinstance(value, Decimal) and value.is_finite() and int(value) == value:
         value = int(value)
     if not isinstance(value, int) or (isinstance(value, bool) and not spec.loose):
         raise _wrong(value, spec)
