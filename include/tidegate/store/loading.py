@@ -145,11 +145,11 @@ class Loader:
         if todo.judged is None:
             return todo
         final = replace(todo, increment=todo.judged(), judged=None)  # may take its time
-        rows = final.rows(part) - final.increment.held
-        with connection.begin():
-            left = staging.drop(connection, plan, _held_since(todo, final))
-        if left != rows:
-            self._copy(connection, final, plan, part)
+        if held := [*_held_since(todo, final)]:  # one for each page that is another one now
+            with connection.begin():
+                left = staging.drop(connection, plan, held)
+            if left != final.rows(part) - final.increment.held:
+                self._copy(connection, final, plan, part)
         return final
 
     def _outcome(self, todo: Load, part: Part) -> Report | None:
