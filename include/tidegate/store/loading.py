@@ -1,9 +1,9 @@
 """One increment into the store: a transaction for each page, or ONE for the first load.
 
-The rows of a *part* are copied into a temporary table first, which takes no lock anybody else could
-want. Then one transaction: fence, commit number, merge, projections, quarantine, conservation
-check, ledger line; and with the last part the watermark, by compare-and-set. It all becomes true,
-or none of it does.
+The rows of a *part* are copied into a temporary table first, or into the table they are the first
+of: that takes no lock anybody else could want. Then one transaction: fence, commit number, merge,
+projections, quarantine, conservation check, ledger line; and with the last part the watermark, by
+compare-and-set. It all becomes true, or none of it does.
 
 A part is a page, so nobody waits longer than a page takes for the lock that orders the commits.
 What is tried again goes on after the last part that the ledger has. Until the first watermark is
@@ -119,25 +119,26 @@ class Loader:
 
     def _transact(self, todo: Load, plan: Records, part: Part) -> Report:
         with self.engine.connect() as connection:
-            self._copy(connection, todo, plan, part)
-            todo = self._settled(connection, todo, plan, part)
-            _require_rows(todo)
-            faults.point("load.copied")
-            with connection.execution_options(reads=False).begin() as transaction:
-                report = _commit(connection, todo, plan, part)
-                if report.repeated:  # somebody else loaded it meanwhile: this is no commit
-                    transaction.rollback()
+            with staging.straight(connection, plan) as into:
+                self._copy(connection, todo, into, part)
+                todo = self._settled(connection, todo, into, part)
+                _require_rows(todo)
+                faults.point("load.copied")
+                with staging.step(connection) as transaction:
+                    report = _commit(connection, todo, into, part)
+                    if report.repeated:  # somebody else loaded it meanwhile: this is no commit
+                        transaction.rollback()
             faults.point("load.after_commit")
             return report
 
     def _copy(self, connection: Connection, todo: Load, plan: Records, part: Part) -> None:
         """Into the stage, page by page: no transaction is open while one is waited for."""
-        with connection.execution_options(reads=True).begin():
+        with staging.step(connection, reads=True):
             staging.create(connection, plan)
         pages = self._passed(connection, todo, plan, part)
         with ThreadPoolExecutor(1) as thread, ahead(pages, thread) as coming:
             for page in coming:
-                with connection.begin():
+                with staging.step(connection):
                     staging.fill(connection, plan, page)
 
     def _settled(self, connection: Connection, todo: Load, plan: Records, part: Part) -> Load:
@@ -146,7 +147,7 @@ class Loader:
             return todo
         final = replace(todo, increment=todo.judged(), judged=None)  # may take its time
         if held := [*_held_since(todo, final)]:  # one for each page that is another one now
-            with connection.begin():
+            with staging.step(connection):
                 left = staging.drop(connection, plan, held)
             if left != final.rows(part) - final.increment.held:
                 self._copy(connection, final, plan, part)
@@ -244,7 +245,7 @@ def _commit(connection: Connection, todo: Load, plan: Records, part: Part) -> Re
     mark = _advance(connection, increment, part)
     projected = mapping.adopt(connection, request.stream, todo.stream)
     refs = {records.ref_name(key): key for one in projected for key in one.keys}
-    plan = evolve.ensure(connection, replace(plan, refs=refs))
+    plan = evolve.ensure(connection, replace(plan, refs=refs), seq)
     layouts.remember(connection, plan.stream, Layout.of(plan, todo.stream))
     merged = merge.merge(connection, plan, seq)
     faults.point("load.merged")

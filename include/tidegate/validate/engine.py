@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import decimal
 import functools
-import importlib.util
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
+from tidegate.later import defer
 from tidegate.validate.rule import Rule
 
 if TYPE_CHECKING:
@@ -50,42 +49,12 @@ class EvaluationError(Exception):
 
 
 @functools.cache
-def load() -> Any:
-    """Import Great Expectations once and return a context: in memory, no telemetry, no bars."""
+def load() -> None:
+    """Import Great Expectations, once; it makes no context, and so has nobody to report to."""
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
-    _defer("scipy.stats")
+    defer("scipy.stats", "altair")
     with _quiet(), _environment(GX_ANALYTICS_ENABLED="false"):
-        import great_expectations as gx
         import great_expectations.expectations as _  # noqa: F401  registers what there is
-        from great_expectations.data_context.types.base import (
-            DataContextConfig,
-            InMemoryStoreBackendDefaults,
-            ProgressBarsConfig,
-        )
-
-        return gx.get_context(
-            mode="ephemeral",
-            project_config=DataContextConfig(
-                store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-                progress_bars=ProgressBarsConfig(globally=False),
-                analytics_enabled=False,
-            ),
-        )
-
-
-def _defer(name: str) -> None:
-    """Let module *name* be imported when it is first used.
-
-    Few expectations need it, and it takes a third of the time to import Great Expectations.
-    """
-    spec = importlib.util.find_spec(name)
-    if name in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    package, _, last = name.rpartition(".")
-    setattr(sys.modules[package], last, module)
-    spec.loader.exec_module(module)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -142,10 +111,11 @@ def _map_kinds() -> tuple[Any, ...]:
 
 def evaluate(expectation: Any, frame: pd.DataFrame) -> tuple[bool, dict[str, Any]]:
     """``(success, result)``; rows are named by the frame's index. Raises EvaluationError."""
-    ask = _ask_planned if _plannable(type(expectation).__base__) else _ask
     try:
         with _quiet(), decimal.localcontext(prec=_DIGITS):
-            result = ask(expectation, frame)
+            result = _ask(expectation, frame)
+    except EvaluationError:
+        raise
     except Exception as error:
         raise EvaluationError(_first(error), type(_root(error)).__name__) from error
     if message := _raised(result.exception_info or {}):
@@ -154,37 +124,27 @@ def evaluate(expectation: Any, frame: pd.DataFrame) -> tuple[bool, dict[str, Any
 
 
 def _ask(expectation: Any, frame: pd.DataFrame) -> Any:
-    """The plain way: what the expectation depends on is worked out for this frame."""
-    context = load()
-    from great_expectations.execution_engine import PandasExecutionEngine
-    from great_expectations.validator.validator import Validator
+    """Work out what the expectation depends on, or remember it from the first frame; and judge.
 
-    validator = Validator(
-        execution_engine=PandasExecutionEngine(batch_data_dict={"page": frame}),
-        data_context=context,
-    )
-    (result,) = validator.graph_validate([expectation.configuration], runtime_configuration=_how())
-    return result
-
-
-def _ask_planned(expectation: Any, frame: pd.DataFrame) -> Any:
-    """The same, with the graph of metrics that the first frame led to.
-
-    The graph is of one expectation alone: ids of metrics have Decimals as doubles, so that in a
-    common graph two might be taken for one.
+    The graph of metrics is of one expectation alone: ids of metrics have Decimals as doubles, so
+    that in a common graph two might be taken for one.
     """
     from great_expectations.execution_engine import PandasExecutionEngine
     from great_expectations.validator.validation_graph import ValidationGraph
 
     executor = PandasExecutionEngine(batch_data_dict={"page": frame})
-    needed = expectation.get_validation_dependencies(executor, _how()).get_metric_configurations()
-    if not expectation._edges:
+    edges = getattr(expectation, "_edges", None)
+    if not edges:
+        needed = expectation.get_validation_dependencies(executor, _how())
         planned = ValidationGraph(executor)
-        for metric in needed:
+        for metric in needed.get_metric_configurations():
             planned.build_metric_dependency_graph(metric, _how())
-        expectation._edges = planned.edges
-    graph = ValidationGraph(executor, expectation._edges)
-    metrics, _ = graph.resolve(_how(), show_progress_bars=False)
+        edges = planned.edges
+        if _plannable(type(expectation).__base__):
+            expectation._edges = edges
+    metrics, aborted = ValidationGraph(executor, edges).resolve(_how(), show_progress_bars=False)
+    for failed in aborted.values():
+        raise EvaluationError(_raised(failed), "it raised")
     return expectation.metrics_validate(metrics, _how(), executor)
 
 

@@ -12,18 +12,20 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateTable
 
 from tidegate.errors import ConfigError
-from tidegate.store.record import frames, views
+from tidegate.store.record import frames, staging, views
 from tidegate.store.record.records import LONGEST, RESERVED, Records, index_name
+from tidegate.store.sqltext import quoted
 from tidegate.store.tables import store_type, stream_table, text
 from tidegate.types import Column, widens
 
 _SYSTEM = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 
 
-def ensure(connection: Connection, records: Records) -> Records:
+def ensure(connection: Connection, records: Records, seq: int = 0) -> Records:
     """Create the stream's tables, or make them fit the columns it has now; says which are gone.
 
-    New tables have no indexes yet; :func:`index` follows when the rows are in.
+    New tables have no indexes yet; :func:`index` follows when the rows are in. A straight stage
+    becomes the current table, of commit *seq*, if it may: its name is the table's then.
 
     Raises ConfigError when a column's type changed to one that cannot hold what is stored.
     """
@@ -34,12 +36,30 @@ def ensure(connection: Connection, records: Records) -> Records:
         there = _extend(connection, records.current, records, inspector)
         _extend(connection, records.history, records, inspector)
     else:
-        for table in (records.current, records.history):
-            connection.execute(CreateTable(_table(connection, table, records)))
+        connection.execute(CreateTable(_table(connection, records.history, records)))
+        if records.straight and not records.refs:
+            records = _adopt(connection, records, seq)
+        else:
+            connection.execute(CreateTable(_table(connection, records.current, records)))
     if _remember(connection, records):
         views.show(connection, records.stream)
     kept = {*records.values, *records.refs, "_seq", "_duplicate"}
     return replace(records, gone=tuple(name for name in there if name not in kept))
+
+
+def _adopt(connection: Connection, records: Records, seq: int) -> Records:
+    """Make the stage the current table: all its rows are of commit *seq*, and none repeats."""
+    stage, current = quoted(records.stage), quoted(records.current)
+    more = {
+        "_same": staging.KEY,
+        "_seq": f"BIGINT DEFAULT {seq}",
+        "_duplicate": "BOOLEAN NOT NULL DEFAULT false",
+    }
+    connection.exec_driver_sql(f"ALTER TABLE {stage} RENAME TO {current}")
+    for name, kind in more.items():
+        connection.exec_driver_sql(f"ALTER TABLE {current} ADD {name} {kind}")
+    connection.exec_driver_sql(f"ALTER TABLE {current} ALTER _seq DROP DEFAULT")
+    return replace(records, straight=records.current)
 
 
 def require_names(connection: Connection, records: Records) -> None:
@@ -158,12 +178,6 @@ _KEYS = (("_key",), ("_key", "_hash", "_seq_to"))
 """Primary keys of the current and of the history table."""
 
 
-_FILLED = 90
-"""Percent of a page of current versions that PostgreSQL fills at first: the rest is for touches,
-which then stay on their page and leave the indexes alone. What is read whole again outgrows it
-once; with more room, every increment has more pages to visit."""
-
-
 def _indexed(records: Records, table: str) -> list[str]:
     if table == records.history:
         return ["_seq_to", "_seq", *records.refs]
@@ -190,7 +204,7 @@ def _table(connection: Connection, name: str, records: Records) -> sa.Table:
     past = name == records.history
     key = sa.Column("_key", text, nullable=False)
     until = [sa.Column("_seq_to", sa.BigInteger, nullable=False)] if past else []
-    filled = {"fillfactor": 100 if past else _FILLED}
+    filled = {"fillfactor": 100 if past else staging.FILLED}
     model = sa.Table(name, sa.MetaData(), key, *_columns(records), *until, postgresql_with=filled)
     if connection.dialect.name == "sqlite":
         model.append_constraint(sa.PrimaryKeyConstraint(*_KEYS[past]))

@@ -15,7 +15,7 @@ reigns now), ``mark`` (a row added by :mod:`tidegate.store.record.marks`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -54,15 +54,14 @@ class Merged:
 
 def merge(connection: Connection, records: Records, seq: int) -> Merged:
     """Apply the staged rows as commit *seq*, to tables that :func:`evolve.ensure` made fit."""
-    names = {"current": records.current, "history": records.history, "stage": records.stage}
-    script = Script(connection, names, {"seq": seq})
-    pieces = _pieces(script, records)
-    empty = script.number(_COUNT_SOME) == 0
-    script.run(_ADD_ACTION, {"action": "insert" if empty else "new"})
-    repeated, fates = (_begin if empty else _go_on)(script, pieces, records)
+    script = _script(connection, records, seq)
+    if records.stage == records.current:
+        repeated, fates = _adopted(script, records)
+    else:
+        repeated, fates = _merged(script, records)
     marked = hidden = 0
     if records.marks:
-        marked, hidden = marks.mark(script, pieces)
+        marked, hidden = marks.mark(script, _pieces(script, records))
     merged = Merged(
         inserted=fates.get("insert", 0) - hidden,
         updated=fates.get("update", 0),
@@ -76,6 +75,33 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
     if merged.inserted >= MANY:
         script.measure(records.current, "_key", "_seq", *records.refs)
     return merged
+
+
+def _script(connection: Connection, records: Records, seq: int) -> Script:
+    names = {"current": records.current, "history": records.history, "stage": records.stage}
+    return Script(connection, names, {"seq": seq})
+
+
+def _merged(script: Script, records: Records) -> tuple[int, Fates]:
+    """How many rows of the stage repeated another one, and the fates of the others."""
+    pieces = _pieces(script, records)
+    empty = script.number(_COUNT_SOME) == 0
+    script.run(_ADD_ACTION, {"action": "insert" if empty else "new"})
+    return (_begin if empty else _go_on)(script, pieces, records)
+
+
+def _adopted(script: Script, records: Records) -> tuple[int, Fates]:
+    """The stage is the current table now: done, unless a key comes twice, which its index tells."""
+    try:
+        with script.connection.begin_nested():
+            evolve.index(script.connection, records)
+            return 0, {"insert": script.number(_COUNT)}
+    except sa.exc.IntegrityError:
+        records = replace(records, straight="")
+    script = _script(script.connection, records, script.values["seq"])
+    script.run(_TAKE_BACK, {"values": script.columns(records.values)})
+    script.run(_EMPTY)
+    return _merged(script, records)
 
 
 def _pieces(script: Script, records: Records) -> Pieces:
@@ -168,6 +194,12 @@ def _fold(script: Script, pieces: Pieces) -> int:
 
 
 _COUNT_SOME = "SELECT count(*) FROM (SELECT 1 FROM {current} LIMIT 1) AS one"
+
+_COUNT = "SELECT count(*) FROM {current}"
+
+_TAKE_BACK = "CREATE TEMPORARY TABLE {stage} AS SELECT {values} FROM {current}"
+
+_EMPTY = "TRUNCATE {current}"
 
 _ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
 

@@ -46,6 +46,7 @@ class Records:
     refs     ``_ref_…`` column → the columns whose values it joins into an entity key
     marks    whether the stream marks duplicates (``_same``, ``_duplicate``)
     gone     columns the tables still have and the stream no longer, once that is known
+    straight name of the stage, when it is no temporary table but may become the current one
     """
 
     stream: str
@@ -53,6 +54,7 @@ class Records:
     refs: dict[str, tuple[str, ...]]
     marks: bool
     gone: tuple[str, ...] = ()
+    straight: str = ""
 
     @property
     def current(self) -> str:
@@ -66,8 +68,8 @@ class Records:
 
     @property
     def stage(self) -> str:
-        """Temporary table of the increment being loaded."""
-        return f"stage__{self.current}"
+        """Table of the increment being loaded: a temporary one, unless it is *straight*."""
+        return self.straight or f"stage__{self.current}"
 
     @property
     def values(self) -> list[str]:

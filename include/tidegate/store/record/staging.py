@@ -6,13 +6,17 @@ too large for that travel as text, and :func:`cell` turns them back where they l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from math import isnan
+from secrets import token_hex
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy.engine import Connection
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Transaction
 
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script, quoted
@@ -25,6 +29,48 @@ _OWN_TYPES = {
 }  # fmt: skip
 
 
+@contextmanager
+def straight(connection: Connection, records: Records) -> Iterator[Records]:
+    """Load what is to become a new table straight into it: all in ONE transaction, from here on.
+
+    Nobody sees the stage until it is renamed (:func:`tidegate.store.record.evolve.ensure`), nobody
+    waits for it, and if it comes to nothing, then nothing is left of it. Yields *records* as they
+    were, and opens no transaction, where there is a table already, or a row of it has more or other
+    cells than one of the stage.
+    """
+    with connection.begin():
+        made = not (
+            connection.dialect.name == "sqlite"
+            or records.refs
+            or records.marks
+            or any(_as_text(column.type) for column in records.data)
+            or sa.inspect(connection).has_table(records.current)
+        )
+    if not made:
+        yield records
+        return
+    with connection.begin():
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        records = replace(records, straight=f"stage__{token_hex(8)}")
+        yield records
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted(records.stage)}")
+
+
+def step(connection: Connection, *, reads: bool = False) -> AbstractContextManager[Transaction]:
+    """A transaction; inside of one, a part of it."""
+    if connection.in_transaction():
+        return connection.begin_nested()
+    return connection.execution_options(reads=reads).begin()
+
+
+KEY = 'TEXT COLLATE "C"'
+"""PostgreSQL's type of our own texts."""
+FILLED = 90
+"""Percent of a page of current versions that PostgreSQL fills at first: the rest is for touches,
+which then stay on their page and leave the indexes alone. What is read whole again outgrows it
+once; with more room, every increment has more pages to visit."""
+
+
 def create(connection: Connection, records: Records) -> None:
     """Create the empty stage table of *records*; it goes with the connection."""
     quote = connection.dialect.identifier_preparer.quote
@@ -32,7 +78,8 @@ def create(connection: Connection, records: Records) -> None:
         f"{quote(column.name)} {_kind(connection, column)}" for column in _columns(records)
     )
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(records.stage)}")
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {quote(records.stage)} ({columns})")
+    kind, more = ("", f" WITH (fillfactor={FILLED})") if records.straight else ("TEMPORARY", "")
+    connection.exec_driver_sql(f"CREATE {kind} TABLE {quote(records.stage)} ({columns}){more}")
 
 
 def _columns(records: Records) -> list[Column]:
@@ -46,7 +93,7 @@ def _kind(connection: Connection, column: Column) -> str:
         if _as_text(column.type):
             return "TEXT"
         if column.name in _OWN_TYPES and column.type.name == "string":
-            return 'TEXT COLLATE "C"'
+            return KEY
     return str(store_type(column.type).compile(connection.dialect))
 
 
