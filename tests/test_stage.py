@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from services import s3
-from tidegate import objects, settings, stage
+from tidegate import objects, settings, stage, sweeping
 from tidegate.connections import from_environment
 from tidegate.errors import ConfigError, MismatchError, UnavailableError
 from tidegate.model import Check, Increment, Mode, Request, Watermark, Window
@@ -216,30 +216,30 @@ def test_the_sweep_takes_what_is_older_and_nothing_younger(local: Path) -> None:
     age(other.where, 30)
     age(young.where, 2.9)
 
-    assert stage.sweep(3) == 2
+    assert sweeping.sweep(3) == 2
 
     assert stage.load_manifest(young.where) == young
     assert stage.load_manifest(fresh.where) == fresh
     for gone in (old, other):
         with pytest.raises(MismatchError):
             stage.load_manifest(gone.where)
-    assert stage.sweep(3) == 0
+    assert sweeping.sweep(3) == 0
 
 
 def test_a_run_stays_while_any_step_of_it_is_young(local: Path) -> None:
     pulled = run("long", "pull")
     age(pulled.where, 10)
     cleaned = run("long", "clean")
-    assert stage.sweep(3) == 0
+    assert sweeping.sweep(3) == 0
     assert stage.load_manifest(pulled.where) == pulled
     age(cleaned.where, 4)
-    assert stage.sweep(3) == 1
+    assert sweeping.sweep(3) == 1
 
 
 def test_a_run_that_has_only_begun_stays(local: Path) -> None:
     where = stage.folder(REQUEST, "pull")
     writer = stage.Writer(where)
-    assert stage.sweep(0.5) == 0
+    assert sweeping.sweep(0.5) == 0
     writer.write(page("1"))
     assert writer.close(PLAIN).pages
 
@@ -247,16 +247,16 @@ def test_a_run_that_has_only_begun_stays(local: Path) -> None:
 def test_the_age_comes_from_the_settings(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     age(run("old").where, 3.5)
     monkeypatch.setenv("TIDEGATE_STAGE_DAYS", "4")
-    assert stage.sweep() == 0
+    assert sweeping.sweep() == 0
     monkeypatch.delenv("TIDEGATE_STAGE_DAYS")
-    assert stage.sweep() == 1
+    assert sweeping.sweep() == 1
 
 
 def test_strangers_in_the_folder_stay_and_nothing_staged_is_nothing_to_sweep(local: Path) -> None:
-    assert stage.sweep(3) == 0
+    assert sweeping.sweep(3) == 0
     run("fresh")
     (local / "README").write_text("not ours")
-    assert stage.sweep(3) == 0
+    assert sweeping.sweep(3) == 0
     assert (local / "README").exists()
 
 
@@ -265,9 +265,9 @@ def test_the_sweep_of_another_file_system_keeps_what_is_young(
 ) -> None:
     monkeypatch.setenv("TIDEGATE_STAGE", "memory://sweep/stage")
     done = run("young")
-    assert stage.sweep(3) == 0
+    assert sweeping.sweep(3) == 0
     assert stage.load_manifest(done.where) == done
-    assert stage.sweep(-1) == 1
+    assert sweeping.sweep(-1) == 1
     with pytest.raises(MismatchError):
         stage.load_manifest(done.where)
 
@@ -277,7 +277,7 @@ def test_the_sweep_of_s3_takes_the_old_and_keeps_the_young(
 ) -> None:
     monkeypatch.setenv("TIDEGATE_STAGE", f"s3://stage_s3@{bucket}/stage")
     done = run("young")
-    assert (stage.sweep(3), stage.sweep(-1)) == (0, 1)
+    assert (sweeping.sweep(3), sweeping.sweep(-1)) == (0, 1)
     with pytest.raises(MismatchError, match="is gone"):
         stage.load_manifest(done.where)
 

@@ -24,12 +24,14 @@ def defer(*names: str) -> None:
     What is not installed, or was imported before, is left alone.
     """
     for name in names:
+        if name in sys.modules:
+            continue
         package, _, last = name.rpartition(".")
         try:
             spec = importlib.util.find_spec(name)
         except ModuleNotFoundError:
             continue
-        if name in sys.modules or spec is None:
+        if spec is None:
             continue
         sys.modules[name] = module = _Later(name)
         module.__spec__ = spec

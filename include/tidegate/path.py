@@ -12,7 +12,7 @@ from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from tidegate import deletes, faults, judging, pulling, stage
+from tidegate import deletes, faults, judging, pulling, shelf, stage
 from tidegate.coming import EndedError, Onward, fail, is_coming, whole
 from tidegate.errors import TidegateError, UnavailableError
 from tidegate.job import Job
@@ -136,7 +136,8 @@ def _forget(job: Job, increment: Increment) -> None:
 def run(job: Job, request: Request) -> Report:
     """The whole path in one process; whatever ends it frees the lease: nobody tries it again."""
     try:
-        return _walk(job, request)
+        with shelf.kept(stage.root(request)):
+            return _walk(job, request)
     except BaseException:
         with suppress(TidegateError), job.store() as store:
             store.abandon(request.stream, request.run_id)

@@ -2,7 +2,8 @@
 
 Files are written once and never changed; each task writes a folder of its own, so a killed task
 leaves garbage, never a half-truth: only a folder with a manifest counts, and the manifest names
-the digest of each page. :func:`sweep` removes what is old.
+the digest of each page. A run whose steps share a process keeps pages in memory instead, where
+there is room (:mod:`tidegate.shelf`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
-from tidegate import objects, settings
+from tidegate import objects, settings, shelf
 from tidegate.coming import Coming, Onward
 from tidegate.errors import MismatchError, TidegateError, UnavailableError
 from tidegate.model import (
@@ -40,10 +41,14 @@ GONE = "gone.parquet"
 
 
 def folder(request: Request, step: str) -> str:
-    """Where *step* of this run and attempt writes. Run ids are hashed: they hold any text."""
+    """Where *step* of this run and attempt writes."""
+    return f"{root(request)}/{step}-{request.attempt}-{time.time_ns():x}"
+
+
+def root(request: Request) -> str:
+    """Where all steps of a run write. Run ids are hashed: they hold any text."""
     run = hashlib.blake2b(request.run_id.encode(), digest_size=8).hexdigest()
-    unique = f"{step}-{request.attempt}-{time.time_ns():x}"
-    return f"{settings.stage_root()}/{request.stream}/{run}/{unique}"
+    return f"{settings.stage_root()}/{request.stream}/{run}"
 
 
 def is_staged(where: str) -> bool:
@@ -84,22 +89,23 @@ class Writer:
 
     def write(self, table: pa.Table) -> StagedPage:
         """Stage *table* as the next page."""
-        return self._next(_encoded(table), table)
+        name = self._name()
+        put = partial(self._put, name)
+        kept = shelf.of(self.where)
+        digest = kept.put(table, f"{self.where}/{name}", put) if kept else put(table)
+        return self._next(StagedPage(name, table.num_rows, digest), table)
 
     def copy(self, increment: Increment, page: StagedPage) -> StagedPage:
         """Stage a page of *increment* as the next page, as it is."""
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
+        table = read(increment, page, ["_token", "_held"])
+        copied = replace(page, name=self._name())
+        if not shelf.of(self.where):
+            self._write(copied.name, _staged(increment, page))
+        return self._next(copied, table)
 
-        data = _staged(increment, page)
-        table = parquet.read_table(pa.BufferReader(data), columns=["_token", "_held"])
-        return self._next(data, table, page.digest)
-
-    def _next(self, data: bytes, table: pa.Table, digest: str = "") -> StagedPage:
+    def _next(self, page: StagedPage, table: pa.Table) -> StagedPage:
         import pyarrow.compute as pc
 
-        name = f"page-{len(self.pages):05d}.parquet"
-        page = self._write(name, data, table.num_rows, digest or _digest(data))
         self.pages.append(page)
         self.rows += table.num_rows
         self.held += table.num_rows - table.column("_held").null_count
@@ -116,13 +122,20 @@ class Writer:
 
         tokens = pa.array([token] * len(keys), pa.int64())
         table = pa.table({"_key": pa.array(keys, pa.string()), "_token": tokens})
-        data = _encoded(table)
-        return self._write(GONE, data, table.num_rows, _digest(data))
+        return StagedPage(GONE, table.num_rows, self._put(GONE, table))
 
-    def _write(self, name: str, data: bytes, rows: int, digest: str) -> StagedPage:
+    def _name(self) -> str:
+        return f"page-{len(self.pages):05d}.parquet"
+
+    def _put(self, name: str, table: pa.Table) -> str:
+        """Write *table* into a file; returns its digest."""
+        data = _encoded(table)
+        self._write(name, data)
+        return _digest(data)
+
+    def _write(self, name: str, data: bytes) -> None:
         with _writing(self.where):
             (self._folder / name).write_bytes(data)
-        return StagedPage(name, rows, digest)
 
     def close(self, increment: Increment) -> Increment:
         """Write the manifest; what it returns is complete."""
@@ -188,19 +201,27 @@ def gone(increment: Increment) -> pa.Table | None:
 
 
 def read(increment: Increment, page: StagedPage, columns: list[str] | None = None) -> pa.Table:
-    """One page of *increment*."""
+    """One page of *increment*; of its *columns* those that it has."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    kept = shelf.of(increment.where)
+    if kept and (table := kept.get(page.digest)) is not None:
+        return table.select(
+            [name for name in columns or table.column_names if name in table.column_names]
+        )
     return parquet.read_table(pa.BufferReader(_staged(increment, page)), columns=columns)
 
 
 def _staged(increment: Increment, page: StagedPage) -> bytes:
     """The bytes of one page; raises MismatchError unless they are what was written."""
-    place = objects.path(increment.where) / page.name
+    kept = shelf.of(increment.where)
+    left = kept.file(page.digest) if kept else None
+    where, digest = left or (f"{increment.where}/{page.name}", page.digest)
+    place = objects.path(where)
     with _reading(place, f"{increment.request.stream}: "):
         data: bytes = place.read_bytes()
-    if _digest(data) != page.digest:
+    if _digest(data) != digest:
         raise MismatchError(
             f"{increment.request.stream}: {place} is not what was staged. "
             "Clear the run from its pull task."
@@ -249,37 +270,6 @@ def _increment(value: dict[str, Json]) -> Increment:
             "gone": StagedPage(**value["gone"]) if value.get("gone") else None,
         }
     )
-
-
-def sweep(days: float | None = None) -> int:
-    """Remove the folders of runs last written more than *days* ago; returns how many."""
-    root = objects.path(settings.stage_root())
-    if not root.exists():
-        return 0
-    limit = time.time() - (settings.stage_days() if days is None else days) * 86_400
-    removed = 0
-    for stream in root.iterdir():
-        for run in stream.iterdir() if stream.is_dir() else ():
-            newest = max(_modified(file) for file in [run, *run.rglob("*")])
-            if newest < limit:
-                run.fs.rm(run.path, recursive=True)
-                removed += 1
-    return removed
-
-
-def _modified(file: Any) -> float:
-    """When *file* was last written; now, where the file system cannot tell: better kept."""
-    try:
-        if seconds := getattr(file.stat(), "st_mtime", None):
-            return float(seconds)
-        if file.is_dir():
-            return 0.0
-        moment: datetime = file.fs.modified(file.path)
-    except FileNotFoundError:
-        return 0.0
-    except NotImplementedError:
-        return time.time()
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _digest(data: bytes) -> str:

@@ -15,7 +15,7 @@ from sources.tables import STAMP, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.errors import RefusedError, UnavailableError
 from tidegate.sources import Apart, open_source
-from tidegate.sources.sql import mysql, postgres
+from tidegate.sources.sql import connecting, mysql, postgres
 from tidegate.sources.sql.session import Session
 
 
@@ -139,17 +139,29 @@ REMOTE = Endpoint("shop", "mysql", "db.example.com", 3306, "etl", "secret", "sho
 
 
 def test_tls_is_verified_for_other_hosts_unless_declared_insecure() -> None:
-    context = mysql._tls(REMOTE)["ssl"]
+    context = connecting.tls(REMOTE)["ssl"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname is True
     assert postgres._tls(REMOTE)["sslmode"] == "verify-full"
     open_door = replace(REMOTE, options={"insecure": "true"})
-    assert mysql._tls(open_door) == {}
+    assert connecting.tls(open_door) == {}
     assert postgres._tls(open_door) == {"sslmode": "prefer"}
     own = replace(REMOTE, options={"sslrootcert": "/ca.pem"})
     assert postgres._tls(own) == {"sslrootcert": "/ca.pem", "sslmode": "verify-full"}
     here = replace(REMOTE, host="127.0.0.1")
-    assert mysql._tls(here) == {}
+    assert connecting.tls(here) == {}
+
+
+def test_where_nothing_is_verified_no_authorities_are_read(
+    mariadb: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = mariadb.fresh()
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: pytest.fail("they were read"))
+    with mysql.MySQL().engine(endpoint, 5).connect() as connection:
+        context = connection.connection.driver_connection.ctx  # type: ignore[union-attr]
+        assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+    assert context is connecting._unverified()
 
 
 @pytest.mark.parametrize("name", ["mariadb", "postgres"])

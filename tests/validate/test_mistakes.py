@@ -13,7 +13,6 @@ import pytest
 
 import tidegate
 from tidegate.errors import ConfigError, DataError
-from tidegate.validate import warm
 from validate.pages import check, page, suite
 
 TYPES = {

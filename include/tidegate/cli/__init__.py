@@ -7,7 +7,6 @@ Exit codes: 0 done · 1 the rows, the source or the store said no · 2 wrong usa
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,11 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hurry() -> None:
-    """Most of a short command is its imports: fewer and longer looks for garbage, less to import.
-
-    PyMySQL encrypts a password with what is deferred, where a server without TLS asks it to.
-    """
-    gc.set_threshold(100_000, 10, 10)
+    """PyMySQL encrypts a password with these, where a server without TLS asks it to; few do."""
     defer(*(f"cryptography.hazmat.primitives.{name}" for name in _CRYPTOGRAPHY))
 
 

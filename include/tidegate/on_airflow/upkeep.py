@@ -28,9 +28,9 @@ def _janitor() -> DAG:
 
         @task
         def sweep() -> int:
-            from tidegate import stage
+            from tidegate import sweeping
 
-            return stage.sweep()
+            return sweeping.sweep()
 
         sweep()
     return dag

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import decimal
 import functools
+import gc
 import logging
 import os
 import warnings
@@ -53,7 +54,7 @@ def load() -> None:
     """Import Great Expectations, once; it makes no context, and so has nobody to report to."""
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     defer("scipy.stats", "altair")
-    with _quiet(), _environment(GX_ANALYTICS_ENABLED="false"):
+    with _quiet(), _environment(GX_ANALYTICS_ENABLED="false"), _uncollected():
         import great_expectations.expectations as _  # noqa: F401  registers what there is
 
 
@@ -213,6 +214,17 @@ def _root(error: BaseException) -> BaseException:
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
     return error
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage while there is none, nor ever again among what is imported."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+    gc.freeze()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -15,7 +14,7 @@ from typing_extensions import override
 
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError, RefusedError, TidegateError, UnavailableError
-from tidegate.sources.sql import rowhash, wire
+from tidegate.sources.sql import connecting, rowhash, wire
 from tidegate.sources.sql.catalogue import Index, Native, Table
 from tidegate.sources.sql.dialect import (
     CONNECT_SECONDS,
@@ -92,7 +91,7 @@ class MySQL(Dialect):
                 f"SET SESSION time_zone = '+00:00', lock_wait_timeout = {LOCK_SECONDS}, "
                 f"innodb_lock_wait_timeout = {LOCK_SECONDS}"
             ),
-            **_tls(endpoint),
+            **connecting.tls(endpoint),
         }
         if endpoint.password:  # PyMySQL takes text for Latin-1, servers take UTF-8
             arguments["password"] = endpoint.password.encode()
@@ -105,6 +104,7 @@ class MySQL(Dialect):
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
         )
+        event.listen(engine, "do_connect", lambda *to: connecting.Connection(*to[2], **to[3]))
         event.listen(engine, "connect", _isolate)
         return engine
 
@@ -237,26 +237,6 @@ def _translate(code: int, where: str, text: str, *, lost: bool) -> TidegateError
     if code in _UNAVAILABLE or lost:
         return UnavailableError(f"{where} does not answer ({code or 'network'}): {text}")
     return RefusedError(f"{where} refused ({code}): {text}")
-
-
-def _tls(endpoint: Endpoint) -> dict[str, Any]:
-    """Verified TLS for other hosts, unless the connection says ``insecure``."""
-    options = endpoint.options
-    authority = options.get("ssl_ca")
-    insecure = str(options.get("insecure", "")).lower() in {"1", "true", "yes"}
-    if insecure or (endpoint.is_local and not authority):
-        return {}
-    try:
-        context = ssl.create_default_context(cafile=str(authority) if authority else None)
-        if certificate := options.get("ssl_cert"):
-            key = options.get("ssl_key")
-            context.load_cert_chain(str(certificate), str(key) if key else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{endpoint.name}: the connection's certificates cannot be read: {error}. "
-            "Check ssl_ca, ssl_cert and ssl_key."
-        ) from None
-    return {"ssl": context}
 
 
 def _native(name: str, kind: str, declared: str, nullable: str, *more: Any) -> Native:

@@ -14,17 +14,16 @@ reigns now), ``mark`` (a row added by :mod:`tidegate.store.record.marks`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tidegate.store.record import evolve, keytext, marks, staging
+from tidegate.store.record import evolve, marks, pieces
+from tidegate.store.record.pieces import Pieces
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import MANY, Script
 
-Pieces = Mapping[str, str]
 Fates = dict[str, int]
 """How many staged rows met which fate, by ``_action``."""
 
@@ -61,7 +60,7 @@ def merge(connection: Connection, records: Records, seq: int) -> Merged:
         repeated, fates = _merged(script, records)
     marked = hidden = 0
     if records.marks:
-        marked, hidden = marks.mark(script, _pieces(script, records))
+        marked, hidden = marks.mark(script, pieces.of(script, records))
     merged = Merged(
         inserted=fates.get("insert", 0) - hidden,
         updated=fates.get("update", 0),
@@ -84,10 +83,10 @@ def _script(connection: Connection, records: Records, seq: int) -> Script:
 
 def _merged(script: Script, records: Records) -> tuple[int, Fates]:
     """How many rows of the stage repeated another one, and the fates of the others."""
-    pieces = _pieces(script, records)
+    made = pieces.of(script, records)
     empty = script.number(_COUNT_SOME) == 0
     script.run(_ADD_ACTION, {"action": "insert" if empty else "new"})
-    return (_begin if empty else _go_on)(script, pieces, records)
+    return (_begin if empty else _go_on)(script, made, records)
 
 
 def _adopted(script: Script, records: Records) -> tuple[int, Fates]:
@@ -102,35 +101,6 @@ def _adopted(script: Script, records: Records) -> tuple[int, Fates]:
     script.run(_TAKE_BACK, {"values": script.columns(records.values)})
     script.run(_EMPTY)
     return _merged(script, records)
-
-
-def _pieces(script: Script, records: Records) -> Pieces:
-    dialect = script.connection.dialect.name
-    columns = {column.name: column for column in records.data}
-    cells = [staging.cell(script.connection, column, "s") for column in records.data]
-    own = records.values[len(cells) :]
-    refs = list(records.refs)
-    keys = [keytext.key(dialect, columns, names, "s") for names in records.refs.values()]
-    values = records.values + refs
-    everything = [*values, *records.gone, "_duplicate"]
-    staged = [*cells, *(f"s.{name}" for name in own), *keys]
-    pairs = zip(values, staged, strict=True)
-    sets = [f"{script.quote(name)} = {cell}" for name, cell in pairs if name != "_key"]
-    # A new version has nothing of what the stream no longer has; its history keeps it.
-    sets += [f"{script.quote(name)} = NULL" for name in records.gone]
-    # What has nothing to compare, as a row that is gone, repeats nothing.
-    kept = f"{script.quote(records.current)}._duplicate AND s._same IS NOT NULL"
-    sets.append(f"_duplicate = {kept if records.marks else 'false'}")
-    row, place = ("_rowid_", "INTEGER") if dialect == "sqlite" else ("ctid", "tid")
-    return {
-        "row": row,
-        "place": place,
-        "values": script.columns(values),
-        "staged": ", ".join(staged),
-        "all": script.columns(everything),
-        "olds": script.columns(everything, "c."),
-        "sets": ", ".join(sets),
-    }
 
 
 def _begin(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates]:
@@ -242,7 +212,7 @@ UPDATE {stage} SET _place = found.there, _action = found.action FROM (
     WHEN (s._token, s._hash) < (c._token, c._hash) THEN 'stale'
     WHEN s._deleted AND NOT c._deleted THEN 'delete'
     ELSE 'update' END AS action
-  FROM {stage} AS s LEFT JOIN {current} AS c ON c._key = s._key
+  FROM {stage} AS s LEFT JOIN {found}
 ) AS found WHERE found.place = {stage}.{row}
 """
 

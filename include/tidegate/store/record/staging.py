@@ -39,14 +39,8 @@ def straight(connection: Connection, records: Records) -> Iterator[Records]:
     cells than one of the stage.
     """
     with connection.begin():
-        made = not (
-            connection.dialect.name == "sqlite"
-            or records.refs
-            or records.marks
-            or any(_as_text(column.type) for column in records.data)
-            or sa.inspect(connection).has_table(records.current)
-        )
-    if not made:
+        first = _straight(connection, records)
+    if not first:
         yield records
         return
     with connection.begin():
@@ -54,6 +48,14 @@ def straight(connection: Connection, records: Records) -> Iterator[Records]:
         records = replace(records, straight=f"stage__{token_hex(8)}")
         yield records
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted(records.stage)}")
+
+
+def _straight(connection: Connection, records: Records) -> bool:
+    """Whether the stage's cells are all of the current table's, and that is not there yet."""
+    more = records.refs or records.marks or any(_as_text(column.type) for column in records.data)
+    if more or connection.dialect.name != "postgresql":
+        return False
+    return not sa.inspect(connection).has_table(records.current)
 
 
 def step(connection: Connection, *, reads: bool = False) -> AbstractContextManager[Transaction]:

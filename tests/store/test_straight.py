@@ -1,0 +1,172 @@
+"""A first load is copied straight into the table that it makes; nobody can tell from the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services import Server
+from store.increments import STREAM, Desk
+from store.test_loading import row, snapshot, table
+from tidegate import faults
+from tidegate.errors import DataError, MismatchError
+from tidegate.model import Mode
+from tidegate.sources.sql.options import SqlStream
+from tidegate.store import open_store
+from tidegate.store.loading import Loader
+from tidegate.store.record import staging
+
+PLAIN = SqlStream.model_validate({
+    "table": "orders", "primary_key": "id", "cursor": "updated_at", "deleted": {"column": "gone"},
+})  # fmt: skip
+ROWS = [row(1), row(2, "5.00"), row(3, _held="bad"), row(4, gone=True), row(5)]
+SHAPE = """
+SELECT column_name, data_type, is_nullable, column_default, collation_name
+FROM information_schema.columns WHERE table_name = 'shop__orders' ORDER BY column_name
+"""
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename ~ '^shop__orders' ORDER BY 1"
+OPTIONS = "SELECT reloptions FROM pg_class WHERE relname = 'shop__orders'"
+LEFT = "SELECT relname FROM pg_class WHERE relname ~ '^stage'"
+
+
+@pytest.fixture
+def desks(postgres: Server, tmp_path: Path) -> Any:
+    """Makes desks of empty stores."""
+    stores = []
+
+    def made(stream: SqlStream = PLAIN) -> Desk:
+        opened = open_store(postgres.fresh())
+        stores.append(opened)
+        return Desk(opened.__enter__(), tmp_path / str(len(stores)), stream)
+
+    yield made
+    for store in stores:
+        store.__exit__(None, None, None)
+
+
+def asked(desk: Desk, query: str) -> list[tuple[Any, ...]]:
+    with desk.store._reading() as connection:
+        return [tuple(found) for found in connection.exec_driver_sql(query)]
+
+
+def test_the_table_is_the_one_that_a_stage_would_have_filled(
+    desks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, staged = desks(), desks()
+    high = "2026-01-01T00:00:00.000000"
+    first = straight.load(ROWS, high=high)
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_straight", lambda *_: False)
+        other = staged.load(ROWS, high=high)
+
+    counts = (first.inserted, first.deleted, first.quarantined, first.pulled)
+    assert counts == (other.inserted, other.deleted, other.quarantined, other.pulled)
+    for query in (SHAPE, INDEXES, OPTIONS):
+        assert asked(straight, query) == asked(staged, query)
+    assert snapshot(straight) == snapshot(staged)
+    later = [row(1, "9.00"), row(2, "5.00"), row(6), row(3)]
+    for desk in (straight, staged):
+        assert desk.load(later, high="2026-01-02T00:00:00.000000").accounted == 4
+    assert snapshot(straight) == snapshot(staged)
+    assert asked(straight, LEFT) == []
+
+
+def test_a_key_that_comes_twice_is_one_record(desks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = [row(1), row(2), row(1, "3.00", _token=1 << 60), row(2), row(1, "2.00", _token=5)]
+    straight, staged = desks(), desks()
+    first = straight.load(several)
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_straight", lambda *_: False)
+        other = staged.load(several)
+    assert (first.inserted, first.stale, first.deduplicated) == (2, 2, 1)
+    assert (other.inserted, other.stale, other.deduplicated) == (2, 2, 1)
+    assert snapshot(straight) == snapshot(staged)
+    assert dict(table(straight, "shop__orders", "_key, total"))["1"] == row(1, "3.00")["total"]
+    assert asked(straight, LEFT) == []
+
+
+@pytest.mark.parametrize(
+    "point", ["load.copied", "load.begun", "load.merged", "load.before_commit"]
+)
+def test_nothing_is_left_of_a_load_that_fails(
+    desks: Any, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    desk = desks()
+    staged = desk.stage(ROWS)
+
+    def fail(name: str) -> None:
+        if name == point:
+            raise DataError("now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faults, "point", fail)
+        with pytest.raises(DataError, match="now"):
+            desk.store.load(staged, desk.stream)
+    assert asked(desk, "SELECT relname FROM pg_class WHERE relname ~ '^(shop__|stage)'") == []
+    assert desk.store.load(staged, desk.stream).inserted == 4
+
+
+def test_who_comes_second_goes_by_way_of_its_stage(
+    desks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desks()
+    first, second = (
+        desk.stage(rows, mode=Mode.WINDOW) for rows in ([row(1), row(2)], [row(2, "4.00"), row(3)])
+    )
+    copy = Loader._copy
+    overtaken: list[Any] = []
+
+    def slow(self: Loader, *given: Any) -> None:
+        copy(self, *given)
+        if not overtaken:
+            overtaken.append(True)
+            assert desk.store.load(second, desk.stream).inserted == 2
+
+    monkeypatch.setattr(Loader, "_copy", slow)
+    late = desk.store.load(first, desk.stream)
+
+    assert (late.inserted, late.stale) == (1, 1)
+    keys = table(desk, "shop__orders", "_key, total, _seq")
+    assert sorted((key, str(total), seq) for key, total, seq in keys) == [
+        ("1", "1.00", 2), ("2", "4.00", 1), ("3", "1.00", 1),
+    ]  # fmt: skip
+    assert asked(desk, LEFT) == []
+
+
+def test_rows_that_were_loaded_meanwhile_are_not_loaded_again(
+    desks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desks()
+    staged = desk.stage([row(1), row(2)])
+    copy = Loader._copy
+    overtaken: list[Any] = []
+
+    def slow(self: Loader, *given: Any) -> None:
+        copy(self, *given)
+        if not overtaken:
+            overtaken.append(None)
+            overtaken[:] = [desk.store.load(staged, desk.stream)]
+
+    monkeypatch.setattr(Loader, "_copy", slow)
+    again = desk.store.load(staged, desk.stream)
+
+    assert (again.repeated, again.seq, overtaken[0].repeated) == (True, overtaken[0].seq, False)
+    assert len(table(desk, "shop__orders", "_key")) == 2
+    assert asked(desk, LEFT) == []
+
+
+def test_a_stream_with_a_mapping_goes_by_way_of_its_stage(desks: Any) -> None:
+    desk = desks(STREAM)
+    assert desk.load(ROWS).inserted == 4
+    assert asked(desk, LEFT) == []
+    assert "_ref_customer" in {name for name, *_ in asked(desk, SHAPE)}
+
+
+def test_rows_that_do_not_add_up_leave_nothing(desks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = desks()
+    monkeypatch.setattr("tidegate.store.loading.quarantine.hold", lambda *_: 0)
+    with pytest.raises(MismatchError, match="5 rows were pulled but 4 accounted for"):
+        desk.load(ROWS)
+    assert asked(desk, "SELECT relname FROM pg_class WHERE relname ~ '^(shop__|stage)'") == []
