@@ -7,6 +7,10 @@ came by the watcher.
     python benchmarks/freshness.py --rate 1 --seconds 60      changes a second, for how long
     python benchmarks/freshness.py --rate 200
     python benchmarks/freshness.py --idle 50                50 watched tables where nothing happens
+    python benchmarks/freshness.py --rate 1 --dlt           a task of dlt's instead, without a pause
+
+With ``--dlt`` the same Airflow runs one DAG of one task that runs dlt (of its own environment), and
+runs it again as soon as it has ended (``@continuous``), which is as often as it can.
 
 Printed: p50, p95 and the largest age in seconds (each change by itself, from the return of its
 COMMIT to the first look at the store that sees it, looks every 50 ms); *cores*, the processor time
@@ -25,6 +29,7 @@ import tempfile
 import threading
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +38,7 @@ sys.path[:0] = [str(REPOSITORY / "include"), str(REPOSITORY / "tests")]
 
 import psycopg  # noqa: E402
 import pymysql  # noqa: E402
+from compare import peers  # noqa: E402
 
 import services  # noqa: E402
 from airflows import Airflow, metadata  # noqa: E402
@@ -122,7 +128,7 @@ def write(
 
 
 def changes(
-    airflow: Airflow, source: Endpoint, store: Endpoint, rate: float, seconds: float
+    airflow: Airflow, source: Endpoint, store: Endpoint, copy: Copy, rate: float, seconds: float
 ) -> None:
     committed: dict[int, float] = {}
     seen: dict[int, float] = {}
@@ -136,7 +142,8 @@ def changes(
         while (writer.is_alive() or committed.keys() - seen) and time.monotonic() < end:
             while low + 1 in seen:
                 low += 1
-            found = connection.execute("SELECT id FROM shop__t0 WHERE id > %s", [low]).fetchall()
+            query = f"SELECT id FROM {copy.table} WHERE id > %s"
+            found = connection.execute(query, [low]).fetchall()
             now = time.monotonic()
             for (number,) in found:
                 seen.setdefault(number, now)
@@ -144,13 +151,45 @@ def changes(
         writer.join()
         measured.own = used[0]
     ages = sorted(seen[number] - at for number, at in committed.items() if number in seen)
-    runs = airflow.call("GET", "/api/v2/dags/shop.t0/dagRuns", limit=1)["total_entries"]
+    runs = airflow.call("GET", f"/api/v2/dags/{copy.dag}/dagRuns", limit=1)["total_entries"]
     print(
         f"{rate:g} changes/s for {seconds:g} s: p50 {statistics.median(ages):.2f} s, "
         f"p95 {ages[int(len(ages) * 0.95)]:.2f} s, largest {ages[-1]:.2f} s, "
         f"missing {len(committed) - len(ages)}; {measured.cores:.2f} cores, "
         f"{measured.queries:.1f} queries/s, {runs} runs in all"
     )
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The DAG that copies ``t0``, and where to."""
+
+    dag: str
+    table: str
+
+
+OURS, DLTS = Copy("shop.t0", "shop__t0"), Copy("dlt", "bench.t0")
+DLT_DAG = """
+from datetime import datetime
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+
+with DAG("dlt", schedule="@continuous", start_date=datetime(2026, 1, 1), max_active_runs=1,
+         catchup=False, is_paused_upon_creation=False):
+    BashOperator(task_id="copy", bash_command={command!r}, env={env!r}, append_env=True)
+"""
+
+
+def dlt(folder: Path, source: str, target: str) -> dict[str, str]:
+    """Airflow's settings, with a folder that has nothing but dlt's DAG."""
+    dags = folder / "dags_of_dlt"
+    dags.mkdir()
+    script = REPOSITORY / "benchmarks" / "compare" / "run_dlt.py"
+    place = {"SOURCE": source, "TARGET": target, "RUNTIME__DLTHUB_TELEMETRY": "false"}
+    command = f"{peers.program('dlt')} {script} connectorx {folder}/dlt t0 changed"
+    text = DLT_DAG.format(command=command, env=place)
+    (dags / "dlt_dag.py").write_text(text, encoding="utf-8")
+    return {"AIRFLOW__CORE__DAGS_FOLDER": str(dags)}
 
 
 def idle(airflow: Airflow, source: Endpoint, seconds: float, streams: int) -> None:
@@ -183,6 +222,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--idle", type=int, default=0)
+    parser.add_argument("--dlt", action="store_true")
     options = parser.parse_args()
     streams = options.idle or 1
     with tempfile.TemporaryDirectory() as folder:
@@ -213,24 +253,28 @@ def main() -> None:
                 "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
                 "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
                 **metadata(target),
+                **(dlt(Path(folder), server.uri(source), target.uri(store)) if options.dlt else {}),
             },
         )  # fmt: skip
+        copy = DLTS if options.dlt else OURS
+        known = copy.table if options.dlt else "tidegate_stream"
         try:
-            airflow.wait("the store", lambda: _exists(store), 300)
-            settled(airflow, store, streams)
+            airflow.wait("the store", lambda: _exists(store, known), 300)
+            if not options.dlt:
+                settled(airflow, store, streams)
             print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
             if options.idle:
                 idle(airflow, source, options.seconds, streams)
             else:
-                changes(airflow, source, store, options.rate, options.seconds)
+                changes(airflow, source, store, copy, options.rate, options.seconds)
             print(f"load average after: {os.getloadavg()[0]:.1f}")
         finally:
             airflow.close()
 
 
-def _exists(store: Endpoint) -> bool:
+def _exists(store: Endpoint, table: str) -> bool:
     with postgres(store) as connection:
-        found = connection.execute("SELECT to_regclass('tidegate_stream')").fetchone()
+        found = connection.execute("SELECT to_regclass(%s)", [table]).fetchone()
     return bool(found and found[0])
 
 

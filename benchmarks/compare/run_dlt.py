@@ -1,4 +1,7 @@
-"""dlt's part: run by the Python of dlt's own environment, which has nothing of Tidegate."""
+"""dlt's part: run by the Python of dlt's own environment, which has nothing of Tidegate.
+
+``run_dlt.py BACKEND FOLDER [TABLE CURSOR]``
+"""
 
 import os
 import sys
@@ -7,13 +10,13 @@ import dlt
 from dlt.destinations import postgres
 from dlt.sources.sql_database import sql_table
 
-backend, folder = sys.argv[1:]
-orders = sql_table(
+backend, folder, table, cursor = [*sys.argv[1:], "orders", "updated_at"][:4]
+rows = sql_table(
     credentials=os.environ["SOURCE"].replace("mysql:", "mysql+pymysql:"),
-    table="orders",
+    table=table,
     backend=backend,
     chunk_size=100_000,
-    incremental=dlt.sources.incremental("updated_at"),
+    incremental=dlt.sources.incremental(cursor),
     primary_key="id",
     write_disposition={"disposition": "merge", "strategy": "upsert"},
 )
@@ -23,4 +26,4 @@ pipeline = dlt.pipeline(
     dataset_name="bench",
     pipelines_dir=folder,
 )
-pipeline.run(orders, loader_file_format="parquet").raise_on_failed_jobs()
+pipeline.run(rows, loader_file_format="parquet").raise_on_failed_jobs()
