@@ -44,9 +44,9 @@ def test_pages_stay_in_memory_until_the_run_ends() -> None:
         done = staged(3)
         assert files() == []
         assert [each.equals(page(n)) for n, each in enumerate(stage.pages(done))] == [True] * 3
-        assert [each.column_names for each in stage.pages(done, ["_key", "$other"])] == [
-            ["_key"]
-        ] * 3
+        assert [each.column_names for each in stage.pages(done, ["_key"])] == [["_key"]] * 3
+        with pytest.raises(KeyError, match="other"):
+            stage.read(done, done.pages[0], ["_key", "other"])
         with shelf.kept(stage.root(REQUEST)):
             assert stage.read(done, done.pages[1]).equals(page(1))
         assert stage.read(done, done.pages[2]).equals(page(2))

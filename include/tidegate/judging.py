@@ -65,7 +65,11 @@ def hold(job: Job, increment: Increment, found: Outcome, writer: stage.Writer) -
             continue
         page = stage.read(increment, staged)
         whole = _hold(page, rows[number]) if number in rows else page
-        writer.write(_freed(whole, job.stream.deleted, columns))
+        freed = _freed(whole, job.stream.deleted, columns)
+        if freed is page:
+            writer.copy(increment, staged)
+        else:
+            writer.write(freed)
 
 
 def _freed(page: pa.Table, rule: SoftDelete | None, columns: list[Column]) -> pa.Table:

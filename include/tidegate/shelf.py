@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -22,31 +23,57 @@ ROOM = 128 << 20
 """Octets of pages in memory, for each run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    table: pa.Table
+    octets: int
+    place: str
+    put: Put
+
+
 class Shelf:
     """The pages of one run; for each there is a token, where a file would have its digest."""
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._pages: dict[str, tuple[pa.Table, str, Put]] = {}
+        self._pages: dict[str, _Page] = {}
+        self._leaving: set[str] = set()
         self._files: dict[str, tuple[str, str]] = {}
         self._lock = Lock()
 
     def put(self, table: pa.Table, place: str, put: Put) -> str:
-        """Keep *table*, which *put* would write to *place*; returns its token."""
-        token = token_hex(16)
+        """Keep *table*, which *put* would write to *place*; returns its token.
+
+        Others leave for it, and can be read meanwhile. What writing one raises is raised.
+        """
+        token, table = token_hex(16), table.combine_chunks()
+        page = _Page(table, table.nbytes, place, put)
         with self._lock:
-            self._pages[token] = table.combine_chunks(), place, put
-            while sum(page.nbytes for page, _, _ in self._pages.values()) > self._room:
-                oldest = next(iter(self._pages))
-                page, where, write = self._pages[oldest]
-                self._files[oldest] = where, write(page)
-                del self._pages[oldest]
+            self._room -= page.octets
+            self._pages[token] = page
+            leaving = [*self._too_many()]
+        for other, gone in leaving:
+            digest = gone.put(gone.table)
+            with self._lock:
+                self._files[other] = gone.place, digest
+                self._leaving.discard(other)
+                del self._pages[other]
         return token
+
+    def _too_many(self) -> Iterator[tuple[str, _Page]]:
+        """The oldest that have to leave; the lock is held."""
+        for token, page in self._pages.items():
+            if self._room >= 0:
+                return
+            if token not in self._leaving:
+                self._leaving.add(token)
+                self._room += page.octets
+                yield token, page
 
     def get(self, token: str) -> pa.Table | None:
         """The page of *token*, if it is in memory."""
         with self._lock:
-            return self._pages[token][0] if token in self._pages else None
+            return self._pages[token].table if token in self._pages else None
 
     def file(self, token: str) -> tuple[str, str] | None:
         """Place and digest of the page of *token*, if it has left."""

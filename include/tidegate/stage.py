@@ -201,15 +201,13 @@ def gone(increment: Increment) -> pa.Table | None:
 
 
 def read(increment: Increment, page: StagedPage, columns: list[str] | None = None) -> pa.Table:
-    """One page of *increment*; of its *columns* those that it has."""
+    """One page of *increment*, or the *columns* of it that are named."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     kept = shelf.of(increment.where)
     if kept and (table := kept.get(page.digest)) is not None:
-        return table.select(
-            [name for name in columns or table.column_names if name in table.column_names]
-        )
+        return table if columns is None else table.select(columns)
     return parquet.read_table(pa.BufferReader(_staged(increment, page)), columns=columns)
 
 

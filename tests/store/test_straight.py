@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from services import Server
 from store.increments import STREAM, Desk
@@ -16,7 +17,7 @@ from tidegate.model import Mode
 from tidegate.sources.sql.options import SqlStream
 from tidegate.store import open_store
 from tidegate.store.loading import Loader
-from tidegate.store.record import staging
+from tidegate.store.record import straight
 
 PLAIN = SqlStream.model_validate({
     "table": "orders", "primary_key": "id", "cursor": "updated_at", "deleted": {"column": "gone"},
@@ -54,37 +55,37 @@ def asked(desk: Desk, query: str) -> list[tuple[Any, ...]]:
 def test_the_table_is_the_one_that_a_stage_would_have_filled(
     desks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    straight, staged = desks(), desks()
+    direct, staged = desks(), desks()
     high = "2026-01-01T00:00:00.000000"
-    first = straight.load(ROWS, high=high)
+    first = direct.load(ROWS, high=high)
     with monkeypatch.context() as patch:
-        patch.setattr(staging, "_straight", lambda *_: False)
+        patch.setattr(straight, "_possible", lambda *_: False)
         other = staged.load(ROWS, high=high)
 
     counts = (first.inserted, first.deleted, first.quarantined, first.pulled)
     assert counts == (other.inserted, other.deleted, other.quarantined, other.pulled)
     for query in (SHAPE, INDEXES, OPTIONS):
-        assert asked(straight, query) == asked(staged, query)
-    assert snapshot(straight) == snapshot(staged)
+        assert asked(direct, query) == asked(staged, query)
+    assert snapshot(direct) == snapshot(staged)
     later = [row(1, "9.00"), row(2, "5.00"), row(6), row(3)]
-    for desk in (straight, staged):
+    for desk in (direct, staged):
         assert desk.load(later, high="2026-01-02T00:00:00.000000").accounted == 4
-    assert snapshot(straight) == snapshot(staged)
-    assert asked(straight, LEFT) == []
+    assert snapshot(direct) == snapshot(staged)
+    assert asked(direct, LEFT) == []
 
 
 def test_a_key_that_comes_twice_is_one_record(desks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     several = [row(1), row(2), row(1, "3.00", _token=1 << 60), row(2), row(1, "2.00", _token=5)]
-    straight, staged = desks(), desks()
-    first = straight.load(several)
+    direct, staged = desks(), desks()
+    first = direct.load(several)
     with monkeypatch.context() as patch:
-        patch.setattr(staging, "_straight", lambda *_: False)
+        patch.setattr(straight, "_possible", lambda *_: False)
         other = staged.load(several)
     assert (first.inserted, first.stale, first.deduplicated) == (2, 2, 1)
     assert (other.inserted, other.stale, other.deduplicated) == (2, 2, 1)
-    assert snapshot(straight) == snapshot(staged)
-    assert dict(table(straight, "shop__orders", "_key, total"))["1"] == row(1, "3.00")["total"]
-    assert asked(straight, LEFT) == []
+    assert snapshot(direct) == snapshot(staged)
+    assert dict(table(direct, "shop__orders", "_key, total"))["1"] == row(1, "3.00")["total"]
+    assert asked(direct, LEFT) == []
 
 
 @pytest.mark.parametrize(
@@ -170,3 +171,18 @@ def test_rows_that_do_not_add_up_leave_nothing(desks: Any, monkeypatch: pytest.M
     with pytest.raises(MismatchError, match="5 rows were pulled but 4 accounted for"):
         desk.load(ROWS)
     assert asked(desk, "SELECT relname FROM pg_class WHERE relname ~ '^(shop__|stage)'") == []
+
+
+def test_what_a_process_that_died_left_is_removed_and_what_is_being_filled_is_not(
+    desks: Any,
+) -> None:
+    desk = desks()
+    names = [f"stage__{digit * 16}" for digit in "012"] + ["stage__mine"]
+    with desk.store._engine.begin() as connection:
+        for name in names:
+            connection.exec_driver_sql(f"CREATE TABLE {name} (a int)")
+    with desk.store._engine.connect() as busy:
+        busy.execute(sa.text(straight._LOCK), {"name": names[1]})
+        assert desk.load(ROWS).inserted == 4
+        left = {name for (name,) in asked(desk, LEFT)}
+    assert left == {names[1], "stage__mine"}

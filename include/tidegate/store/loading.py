@@ -32,7 +32,7 @@ from tidegate.pipeline.models import Stream
 from tidegate.store import agreements, engine, leases, ledger, quarantine, replay
 from tidegate.store.knowledge import mapping, projection
 from tidegate.store.ledger import Part
-from tidegate.store.record import evolve, layouts, merge, records, staging
+from tidegate.store.record import evolve, layouts, merge, records, staging, straight
 from tidegate.store.record.layouts import Layout
 from tidegate.store.record.records import Records
 from tidegate.store.tables import COUNTS
@@ -119,12 +119,12 @@ class Loader:
 
     def _transact(self, todo: Load, plan: Records, part: Part) -> Report:
         with self.engine.connect() as connection:
-            with staging.straight(connection, plan) as into:
+            with straight.opened(connection, plan) as into:
                 self._copy(connection, todo, into, part)
                 todo = self._settled(connection, todo, into, part)
                 _require_rows(todo)
                 faults.point("load.copied")
-                with staging.step(connection) as transaction:
+                with connection.execution_options(reads=False).begin() as transaction:
                     report = _commit(connection, todo, into, part)
                     if report.repeated:  # somebody else loaded it meanwhile: this is no commit
                         transaction.rollback()
@@ -133,12 +133,12 @@ class Loader:
 
     def _copy(self, connection: Connection, todo: Load, plan: Records, part: Part) -> None:
         """Into the stage, page by page: no transaction is open while one is waited for."""
-        with staging.step(connection, reads=True):
+        with connection.execution_options(reads=True).begin():
             staging.create(connection, plan)
         pages = self._passed(connection, todo, plan, part)
         with ThreadPoolExecutor(1) as thread, ahead(pages, thread) as coming:
             for page in coming:
-                with staging.step(connection):
+                with connection.begin():
                     staging.fill(connection, plan, page)
 
     def _settled(self, connection: Connection, todo: Load, plan: Records, part: Part) -> Load:
@@ -147,7 +147,7 @@ class Loader:
             return todo
         final = replace(todo, increment=todo.judged(), judged=None)  # may take its time
         if held := [*_held_since(todo, final)]:  # one for each page that is another one now
-            with staging.step(connection):
+            with connection.begin():
                 left = staging.drop(connection, plan, held)
             if left != final.rows(part) - final.increment.held:
                 self._copy(connection, final, plan, part)

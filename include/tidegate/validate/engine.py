@@ -219,11 +219,13 @@ def _root(error: BaseException) -> BaseException:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Look for no garbage while there is none, nor ever again among what is imported."""
+    before = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if before:
+            gc.enable()
     gc.freeze()
 
 

@@ -6,17 +6,13 @@ too large for that travel as text, and :func:`cell` turns them back where they l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from collections.abc import Iterable
 from math import isnan
-from secrets import token_hex
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Transaction
+from sqlalchemy.engine import Connection
 
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import Script, quoted
@@ -27,42 +23,6 @@ _OWN_TYPES = {
     "_key": "string", "_first": "int64", "_token": "int64", "_hash": "int64",
     "_source_hash": "int64", "_deleted": "bool", "_valid": "int64", "_same": "string",
 }  # fmt: skip
-
-
-@contextmanager
-def straight(connection: Connection, records: Records) -> Iterator[Records]:
-    """Load what is to become a new table straight into it: all in ONE transaction, from here on.
-
-    Nobody sees the stage until it is renamed (:func:`tidegate.store.record.evolve.ensure`), nobody
-    waits for it, and if it comes to nothing, then nothing is left of it. Yields *records* as they
-    were, and opens no transaction, where there is a table already, or a row of it has more or other
-    cells than one of the stage.
-    """
-    with connection.begin():
-        first = _straight(connection, records)
-    if not first:
-        yield records
-        return
-    with connection.begin():
-        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-        records = replace(records, straight=f"stage__{token_hex(8)}")
-        yield records
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted(records.stage)}")
-
-
-def _straight(connection: Connection, records: Records) -> bool:
-    """Whether the stage's cells are all of the current table's, and that is not there yet."""
-    more = records.refs or records.marks or any(_as_text(column.type) for column in records.data)
-    if more or connection.dialect.name != "postgresql":
-        return False
-    return not sa.inspect(connection).has_table(records.current)
-
-
-def step(connection: Connection, *, reads: bool = False) -> AbstractContextManager[Transaction]:
-    """A transaction; inside of one, a part of it."""
-    if connection.in_transaction():
-        return connection.begin_nested()
-    return connection.execution_options(reads=reads).begin()
 
 
 KEY = 'TEXT COLLATE "C"'
@@ -92,14 +52,14 @@ def _columns(records: Records) -> list[Column]:
 
 def _kind(connection: Connection, column: Column) -> str:
     if connection.dialect.name == "postgresql":
-        if _as_text(column.type):
+        if as_text(column.type):
             return "TEXT"
         if column.name in _OWN_TYPES and column.type.name == "string":
             return KEY
     return str(store_type(column.type).compile(connection.dialect))
 
 
-def _as_text(type: ColumnType) -> bool:
+def as_text(type: ColumnType) -> bool:
     """Whether PostgreSQL's binary COPY gets the numbers as text: Arrow's may be of any size."""
     return type.name == "numeric" or (type.name == "decimal" and type.precision > 38)
 
@@ -107,7 +67,7 @@ def _as_text(type: ColumnType) -> bool:
 def cell(connection: Connection, column: Column, alias: str) -> str:
     """SQL of a staged cell of *column*, of its type; for SQLAlchemy's text()."""
     name = f"{alias}.{quoted(column.name)}".replace(":", "\\:")
-    if connection.dialect.name == "postgresql" and _as_text(column.type):
+    if connection.dialect.name == "postgresql" and as_text(column.type):
         return f"CAST({name} AS {store_type(column.type).compile(connection.dialect)})"
     return name
 
@@ -150,7 +110,7 @@ def _copy(connection: Connection, records: Records, page: pa.Table) -> None:
 
     columns = _columns(records)
     schema = pa.schema(
-        [(c.name, pa.string() if _as_text(c.type) else c.type.arrow) for c in columns]
+        [(c.name, pa.string() if as_text(c.type) else c.type.arrow) for c in columns]
     )
     encoder = ArrowToPostgresBinaryEncoder(schema)
     names = ", ".join(map(quoted, schema.names))
@@ -177,7 +137,7 @@ def kept(connection: Connection, page: pa.Table) -> pa.Table:
 
 def _encodable(page: pa.Table, columns: list[Column]) -> pa.Table:
     for place, column in enumerate(columns):
-        if column.type.name == "decimal" and _as_text(column.type):
+        if column.type.name == "decimal" and as_text(column.type):
             page = page.set_column(place, column.name, _plain(page.column(place)))
     return page
 
