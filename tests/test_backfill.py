@@ -204,6 +204,16 @@ def test_elsewhere_lines_tell_how_far_a_run_is(
     assert last.startswith(f"shop.orders: load: {ROWS} of about {ROWS} rows (100%), ")
 
 
+def test_what_is_over_at_once_is_not_told() -> None:
+    found: list[Progress] = []
+    with progress.told(found.append, every=0):
+        progress.count("load", 3, 3)
+        assert found == []
+        progress.count("pull", 5)
+        progress.count("load", 3, 6)
+    assert [(at.step, at.rows) for at in found] == [("pull", 5), ("load", 6)]
+
+
 def test_a_first_load_is_measured_by_the_servers_own_estimate(shop: Shop) -> None:
     shop.execute("ANALYZE TABLE orders" if shop.source.kind == "mysql" else "ANALYZE orders")
     found: list[Progress] = []

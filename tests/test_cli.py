@@ -124,6 +124,34 @@ def test_run_says_what_became_of_every_row(shell: Shell) -> None:
     assert report["stream"] == "shop.orders"
 
 
+def test_streams_run_one_after_another_and_none_waits_for_one_that_fails(shell: Shell) -> None:
+    more = "  gone: {table: nowhere, primary_key: id, cursor: changed}\n"
+    again = "  copy: {table: orders, primary_key: id, cursor: changed}\n"
+    shell.write("shop.yaml", FILE + more + again)
+
+    code, out, err = shell("run", "shop", "shop.orders", "--json")
+
+    assert code == 2
+    assert err.startswith("tidegate: shop.gone: ") and err.count("tidegate: ") == 1
+    reports = [json.loads(line) for line in out.splitlines()]
+    assert [(one["stream"], one["pulled"]) for one in reports] == [
+        ("shop.orders", 3), ("shop.copy", 3),
+    ]  # fmt: skip
+    code, out, err = shell("run", "shop.copy", "shop.orders")
+    assert (code, err, out.count("(increment)")) == (0, "", 2)
+
+
+def test_nothing_runs_when_a_stream_that_is_named_is_broken(shell: Shell) -> None:
+    shell.write("torn.yaml", BROKEN)
+    code, out, err = shell("run", "shop.orders", "torn")
+    assert (code, out) == (2, "")
+    assert "curser" in err
+    window = ["--from", "2026-01-01", "--to", "2026-01-02", "--resume", "run"]
+    code, out, err = shell("run", "shop.orders", "torn.fine", *window)
+    assert (code, out) == (2, "")
+    assert "--resume goes on with one run" in err
+
+
 @pytest.mark.parametrize("nothing", ["no expectation", "no row"])
 def test_a_run_with_nothing_to_validate_does_not_import_great_expectations(
     shell: Shell, nothing: str

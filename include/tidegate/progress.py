@@ -58,13 +58,17 @@ class Progress:
 
 @dataclass(slots=True)
 class _Listener:
-    """Is told once in *every* so many seconds; *expected* is of all that comes, else of a run."""
+    """Is told once in *every* so many seconds; *expected* is of all that comes, else of a run.
+
+    Who was told nothing before is not told of the end: it is over.
+    """
 
     tell: Callable[[Progress], None]
     every: float
     expected: int | None
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
+    silent: bool = True
     rows: dict[str, int] = field(default_factory=dict)
     likely: dict[str, int | None] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,10 +77,11 @@ class _Listener:
         with self.lock:
             now = time.monotonic()
             self.rows[step] = self.rows.get(step, 0) + rows
-            if now - self.told >= self.every:
-                self.told = now
-                known = (self.expected, expected, self.likely.get(step))
-                of = next((one for one in known if one is not None), None)
+            known = (self.expected, expected, self.likely.get(step))
+            of = next((one for one in known if one is not None), None)
+            over = self.silent and of is not None and self.rows[step] >= of
+            if now - self.told >= self.every and not over:
+                self.told, self.silent = now, False
                 self.tell(Progress(step, self.rows[step], of, now - self.began))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tidegate import settings
@@ -35,6 +36,21 @@ def job(options: Any, name: str) -> Job:
                 if known[-1] == name:
                     return Job(file.source, stream, spec, from_environment)
     raise unknown("stream", name, known)
+
+
+def jobs(options: Any, names: Iterable[str]) -> list[Job]:
+    """The streams that *names* name, each once; a source's name stands for all its streams.
+
+    Raises ConfigError as :func:`job`, also for any broken stream of such a source.
+    """
+    sources = {file.name: file for file in files(options)}
+    found: dict[str, Job] = {}
+    for name in names:
+        file = sources.get(name)
+        streams = [*file.broken, *file.streams] if file else []
+        for full_name in [f"{name}.{stream}" for stream in streams] or [name]:
+            found[full_name] = job(options, full_name)
+    return [*found.values()]
 
 
 def unknown(what: str, name: str, known: list[str]) -> ConfigError:

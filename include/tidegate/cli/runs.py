@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate import describe
-from tidegate.cli.pipelines import files, job
+from tidegate.cli.pipelines import files, job, jobs
 from tidegate.cli.printing import table
 from tidegate.cli.progress import shown
-from tidegate.cli.words import DONE, NO, Add, moment, run_id
+from tidegate.cli.words import DONE, NO, Add, code, moment, run_id, worst
 from tidegate.connections import from_environment
-from tidegate.errors import ConfigError
+from tidegate.errors import ConfigError, TidegateError
 from tidegate.job import Job, store_endpoint
 from tidegate.model import Mode, Report, Request, Window
 
 
 def commands(add: Add) -> None:
     """Declare them."""
-    run = add("run", _run, "pull, clean, validate and load one stream")
-    run.add_argument("stream", help="source.stream")
+    run = add("run", _run, "pull, clean, validate and load streams, one after another")
+    run.add_argument("stream", nargs="+", help="source.stream; or source: all its streams")
     run.add_argument("--from", dest="since", type=moment, help="read a window: from this time …")
     run.add_argument("--to", dest="until", type=moment, help="… until this one (not included)")
     run.add_argument(
@@ -44,11 +44,26 @@ _NUMBERS = (
 
 
 def _run(options: Any) -> int:
-    todo = job(options, options.stream)
+    todo = jobs(options, options.stream)
     if (options.since is None) != (options.until is None) or (options.full and options.since):
         raise ConfigError("run: give --from and --to together, or --full, or none of them.")
     if options.resume and not options.since:
         raise ConfigError("run: --resume goes on with a window: give its --from and --to, too.")
+    if len(todo) == 1:
+        return _run_one(todo[0], options)
+    if options.resume:
+        raise ConfigError("run: --resume goes on with one run: name its stream alone.")
+    codes = []
+    for one in todo:
+        try:
+            codes.append(_run_one(one, options))
+        except TidegateError as error:  # the others are not to wait for it
+            print(f"tidegate: {error}", file=sys.stderr)
+            codes.append(code(error))
+    return worst(codes)
+
+
+def _run_one(todo: Job, options: Any) -> int:
     mode = Mode.FULL if options.full else Mode.WINDOW if options.since else Mode.INCREMENT
     window = Window.between(options.since, options.until) if options.since else None
     request = Request(todo.full_name, options.resume or run_id(), mode, window)
