@@ -146,15 +146,15 @@ MUTANTS = (
         (
             Patch(
                 "store/loading.py",
-                "            with connection.execution_options(reads=False).begin() as "
+                "                with connection.execution_options(reads=False).begin() as "
                 "transaction:\n",
-                "            if part.last and todo.increment.request.mode.advances:\n"
-                "                with self.engine.begin() as apart:\n"
-                "                    ledger.advance(apart, todo.increment)\n"
-                "                number = todo.increment.generation + 1\n"
-                "                todo = replace(todo, increment=replace(todo.increment, "
+                "                if part.last and todo.increment.request.mode.advances:\n"
+                "                    with self.engine.begin() as apart:\n"
+                "                        ledger.advance(apart, todo.increment)\n"
+                "                    number = todo.increment.generation + 1\n"
+                "                    todo = replace(todo, increment=replace(todo.increment, "
                 "generation=number))\n"
-                "            with connection.execution_options(reads=False).begin() as "
+                "                with connection.execution_options(reads=False).begin() as "
                 "transaction:\n",
             ),
         ),

@@ -55,7 +55,11 @@ def load() -> None:
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
     defer("scipy.stats", "altair")
     with _quiet(), _environment(GX_ANALYTICS_ENABLED="false"), _uncollected():
-        import great_expectations.expectations as _  # noqa: F401  registers what there is
+        import great_expectations.expectations
+        import great_expectations.util
+
+        # For each Decimal it looks through the stack and all modules, for a warning nobody reads.
+        great_expectations.util.stack = list
 
 
 @functools.lru_cache(maxsize=1000)
