@@ -38,7 +38,7 @@ sys.path[:0] = [str(REPOSITORY / "include"), str(REPOSITORY / "tests")]
 
 import psycopg  # noqa: E402
 import pymysql  # noqa: E402
-from compare import peers  # noqa: E402
+from compare import calls, peers  # noqa: E402
 
 import services  # noqa: E402
 from airflows import Airflow, metadata  # noqa: E402
@@ -180,12 +180,27 @@ with DAG("dlt", schedule="@continuous", start_date=datetime(2026, 1, 1), max_act
 """
 
 
-def dlt(folder: Path, source: str, target: str) -> dict[str, str]:
+def dlt(
+    folder: Path,
+    server: services.Server,
+    source: Endpoint,
+    target: services.Server,
+    store: Endpoint,
+) -> dict[str, str]:
     """Airflow's settings, with a folder that has nothing but dlt's DAG."""
+    server.execute(
+        source, "CREATE USER bench@'%' IDENTIFIED BY 'bench'", "GRANT ALL ON *.* TO bench@'%'"
+    )
+    target.execute(store, "CREATE ROLE bench LOGIN SUPERUSER PASSWORD 'bench'")
+    there, here = (calls.as_bench(endpoint) for endpoint in (source, store))
     dags = folder / "dags_of_dlt"
     dags.mkdir()
     script = REPOSITORY / "benchmarks" / "compare" / "run_dlt.py"
-    place = {"SOURCE": source, "TARGET": target, "RUNTIME__DLTHUB_TELEMETRY": "false"}
+    place = {
+        "SOURCE": calls.uri("mysql", there),
+        "TARGET": calls.uri("postgresql", here),
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+    }
     command = f"{peers.program('dlt')} {script} connectorx {folder}/dlt t0 changed"
     text = DLT_DAG.format(command=command, env=place)
     (dags / "dlt_dag.py").write_text(text, encoding="utf-8")
@@ -253,7 +268,7 @@ def main() -> None:
                 "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
                 "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
                 **metadata(target),
-                **(dlt(Path(folder), server.uri(source), target.uri(store)) if options.dlt else {}),
+                **(dlt(Path(folder), server, source, target, store) if options.dlt else {}),
             },
         )  # fmt: skip
         copy = DLTS if options.dlt else OURS
