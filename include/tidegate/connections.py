@@ -19,6 +19,8 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 from tidegate.errors import ConfigError, UndefinedConnectionError
 
 if TYPE_CHECKING:
+    import ssl
+
     from sqlalchemy import URL
 
 ALIASES = {"mariadb": "mysql", "postgresql": "postgres"}
@@ -183,3 +185,28 @@ def build(  # noqa: PLR0913, PLR0917
         database or None,
         dict(options),
     )
+
+
+def tls(endpoint: Endpoint, *, always: bool = False) -> ssl.SSLContext | None:
+    """Verified TLS for other hosts, unless the connection says ``insecure``; None: without.
+
+    Raises ConfigError when ``ssl_ca``, ``ssl_cert`` or ``ssl_key`` cannot be read.
+    """
+    import ssl
+
+    options = endpoint.options
+    authority = options.get("ssl_ca")
+    insecure = str(options.get("insecure", "")).lower() in {"1", "true", "yes"}
+    if not always and (insecure or (endpoint.is_local and not authority)):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(authority) if authority else None)
+        if certificate := options.get("ssl_cert"):
+            key = options.get("ssl_key")
+            context.load_cert_chain(str(certificate), str(key) if key else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{endpoint.name}: the connection's certificates cannot be read: {error}. "
+            "Check ssl_ca, ssl_cert and ssl_key."
+        ) from None
+    return context

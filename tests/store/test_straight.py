@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,21 @@ def test_nothing_is_left_of_a_load_that_fails(
     assert desk.store.load(staged, desk.stream).inserted == 4
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, load: Callable[[], Any]) -> list[Any]:
+    """Let *load* happen once, when another load has copied its rows; its report comes here."""
+    copy = Loader._copy
+    reports: list[Any] = []
+    todo = [load]
+
+    def overtaken(self: Loader, *given: Any) -> None:
+        copy(self, *given)
+        if todo:
+            reports.append(todo.pop()())
+
+    monkeypatch.setattr(Loader, "_copy", overtaken)
+    return reports
+
+
 def test_who_comes_second_goes_by_way_of_its_stage(
     desks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,18 +132,10 @@ def test_who_comes_second_goes_by_way_of_its_stage(
     first, second = (
         desk.stage(rows, mode=Mode.WINDOW) for rows in ([row(1), row(2)], [row(2, "4.00"), row(3)])
     )
-    copy = Loader._copy
-    overtaken: list[Any] = []
-
-    def slow(self: Loader, *given: Any) -> None:
-        copy(self, *given)
-        if not overtaken:
-            overtaken.append(True)
-            assert desk.store.load(second, desk.stream).inserted == 2
-
-    monkeypatch.setattr(Loader, "_copy", slow)
+    overtaken = meanwhile(monkeypatch, lambda: desk.store.load(second, desk.stream))
     late = desk.store.load(first, desk.stream)
 
+    assert [each.inserted for each in overtaken] == [2]
     assert (late.inserted, late.stale) == (1, 1)
     keys = table(desk, "shop__orders", "_key, total, _seq")
     assert sorted((key, str(total), seq) for key, total, seq in keys) == [
@@ -141,16 +149,7 @@ def test_rows_that_were_loaded_meanwhile_are_not_loaded_again(
 ) -> None:
     desk = desks()
     staged = desk.stage([row(1), row(2)])
-    copy = Loader._copy
-    overtaken: list[Any] = []
-
-    def slow(self: Loader, *given: Any) -> None:
-        copy(self, *given)
-        if not overtaken:
-            overtaken.append(None)
-            overtaken[:] = [desk.store.load(staged, desk.stream)]
-
-    monkeypatch.setattr(Loader, "_copy", slow)
+    overtaken = meanwhile(monkeypatch, lambda: desk.store.load(staged, desk.stream))
     again = desk.store.load(staged, desk.stream)
 
     assert (again.repeated, again.seq, overtaken[0].repeated) == (True, overtaken[0].seq, False)

@@ -23,8 +23,12 @@ def files(options: Any) -> list[PipelineFile]:
 
 def job(options: Any, name: str) -> Job:
     """The stream called *name*; raises ConfigError when there is none, or it is broken."""
+    return _named(files(options), name)
+
+
+def _named(found: Iterable[PipelineFile], name: str) -> Job:
     known = []
-    for file in files(options):
+    for file in found:
         for stream, error in file.broken.items():
             if name in {f"{file.name}.{stream}", stream} or (
                 file.source is None and name.startswith(f"{file.name}.")
@@ -43,13 +47,14 @@ def jobs(options: Any, names: Iterable[str]) -> list[Job]:
 
     Raises ConfigError as :func:`job`, also for any broken stream of such a source.
     """
-    sources = {file.name: file for file in files(options)}
+    known = files(options)
+    sources = {file.name: file for file in known}
     found: dict[str, Job] = {}
     for name in names:
         file = sources.get(name)
         streams = [*file.broken, *file.streams] if file else []
         for full_name in [f"{name}.{stream}" for stream in streams] or [name]:
-            found[full_name] = job(options, full_name)
+            found[full_name] = _named(known, full_name)
     return [*found.values()]
 
 

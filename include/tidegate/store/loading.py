@@ -119,7 +119,7 @@ class Loader:
 
     def _transact(self, todo: Load, plan: Records, part: Part) -> Report:
         with self.engine.connect() as connection:
-            with straight.opened(connection, plan) as into:
+            with straight.opened(connection, plan, look=part.number == 1) as into:
                 self._copy(connection, todo, into, part)
                 todo = self._settled(connection, todo, into, part)
                 _require_rows(todo)

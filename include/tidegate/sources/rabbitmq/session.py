@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -20,6 +19,7 @@ from pika.exceptions import (
     StreamLostError,
 )
 
+from tidegate import connections
 from tidegate.connections import Endpoint
 from tidegate.errors import (
     ConfigError,
@@ -112,7 +112,7 @@ def _address(endpoint: Endpoint) -> str:
 
 
 def _parameters(endpoint: Endpoint) -> pika.ConnectionParameters:
-    tls = _tls(endpoint)
+    tls = connections.tls(endpoint, always=endpoint.kind == "amqps")
     host = endpoint.host or "localhost"
     return pika.ConnectionParameters(
         host=host,
@@ -125,23 +125,3 @@ def _parameters(endpoint: Endpoint) -> pika.ConnectionParameters:
         blocked_connection_timeout=6 * SECONDS,
         client_properties={"connection_name": "tidegate"},
     )
-
-
-def _tls(endpoint: Endpoint) -> ssl.SSLContext | None:
-    """Verified TLS for other hosts, unless the connection says ``insecure``; for amqps always."""
-    options = endpoint.options
-    authority = options.get("ssl_ca")
-    insecure = str(options.get("insecure", "")).lower() in {"1", "true", "yes"}
-    if endpoint.kind != "amqps" and (insecure or (endpoint.is_local and not authority)):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(authority) if authority else None)
-        if certificate := options.get("ssl_cert"):
-            key = options.get("ssl_key")
-            context.load_cert_chain(str(certificate), str(key) if key else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{endpoint.name}: the connection's certificates cannot be read: {error}. "
-            "Check ssl_ca, ssl_cert and ssl_key."
-        ) from None
-    return context

@@ -8,28 +8,14 @@ from typing import Any
 
 import pymysql
 
+from tidegate import connections
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError
 
 
 def tls(endpoint: Endpoint) -> dict[str, Any]:
-    """Verified TLS for other hosts, unless the connection says ``insecure``."""
-    options = endpoint.options
-    authority = options.get("ssl_ca")
-    insecure = str(options.get("insecure", "")).lower() in {"1", "true", "yes"}
-    if insecure or (endpoint.is_local and not authority):
-        return {}
-    try:
-        context = ssl.create_default_context(cafile=str(authority) if authority else None)
-        if certificate := options.get("ssl_cert"):
-            key = options.get("ssl_key")
-            context.load_cert_chain(str(certificate), str(key) if key else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"{endpoint.name}: the connection's certificates cannot be read: {error}. "
-            "Check ssl_ca, ssl_cert and ssl_key."
-        ) from None
-    return {"ssl": context}
+    """What PyMySQL takes: a context, or nothing for what the server offers."""
+    context = connections.tls(endpoint)
+    return {"ssl": context} if context else {}
 
 
 class Connection(pymysql.Connection):
