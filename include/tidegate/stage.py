@@ -97,11 +97,14 @@ class Writer:
 
     def copy(self, increment: Increment, page: StagedPage) -> StagedPage:
         """Stage a page of *increment* as the next page, as it is."""
-        table = read(increment, page, ["_token", "_held"])
-        copied = replace(page, name=self._name())
-        if not shelf.of(self.where):
-            self._write(copied.name, _staged(increment, page))
-        return self._next(copied, table)
+        name, columns = self._name(), ["_token", "_held"]
+        if shelf.of(self.where):
+            table = read(increment, page, columns)
+        else:
+            data = _staged(increment, page)
+            table = _decoded(data, columns)
+            self._write(name, data)
+        return self._next(replace(page, name=name), table)
 
     def _next(self, page: StagedPage, table: pa.Table) -> StagedPage:
         import pyarrow.compute as pc
@@ -202,13 +205,17 @@ def gone(increment: Increment) -> pa.Table | None:
 
 def read(increment: Increment, page: StagedPage, columns: list[str] | None = None) -> pa.Table:
     """One page of *increment*, or the *columns* of it that are named."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
     kept = shelf.of(increment.where)
     if kept and (table := kept.get(page.digest)) is not None:
         return table if columns is None else table.select(columns)
-    return parquet.read_table(pa.BufferReader(_staged(increment, page)), columns=columns)
+    return _decoded(_staged(increment, page), columns)
+
+
+def _decoded(data: bytes, columns: list[str] | None) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    return parquet.read_table(pa.BufferReader(data), columns=columns)
 
 
 def _staged(increment: Increment, page: StagedPage) -> bytes:
