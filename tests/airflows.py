@@ -147,12 +147,11 @@ class Airflow:
         answer = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")
         return {item["task_id"]: item for item in answer["task_instances"]}
 
-    def running(self) -> list[dict[str, Any]]:
-        """Every task instance that runs now."""
+    def running(self, *others: str) -> list[dict[str, Any]]:
+        """Every task instance that runs now, or is in one of *others*, such as ``queued``."""
         path = "/api/v2/dags/~/dagRuns/~/taskInstances"
-        found: list[dict[str, Any]] = self.call("GET", path, state="running", limit=100)[
-            "task_instances"
-        ]
+        answer = self.call("GET", path, state=["running", *others], limit=100)
+        found: list[dict[str, Any]] = answer["task_instances"]
         return found
 
     def retries(self) -> Counter[str]:

@@ -106,7 +106,7 @@ def test_a_backfill_beside_the_sync_changes_nothing_and_moves_no_watermark(
     backfill()
     assert content() == before
     scheduled.pause(STREAM)
-    scheduled.wait("the sync to rest", lambda: not scheduled.running())
+    scheduled.wait("the sync to rest", lambda: not scheduled.running("queued"))
     state = stream_state(store)
     backfill()
     assert content() == before

@@ -91,7 +91,13 @@ class Network:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+        try:
+            await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+            await asyncio.gather(writer.wait_closed(), forth.wait_closed(), return_exceptions=True)
+        finally:  # also when it is cut short
+            writer.transport.abort()
+            forth.transport.abort()
+            await asyncio.sleep(0)  # the loop closes the sockets
 
 
 class Machine:

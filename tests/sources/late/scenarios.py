@@ -66,6 +66,11 @@ class Gate:
         return f"pg_advisory_xact_lock({self._key})"
 
     @property
+    def shut(self) -> str:
+        """MySQL: a condition that holds until the gate is open."""
+        return f"IS_USED_LOCK('{self._key}') IS NOT NULL"
+
+    @property
     def _key(self) -> str:
         return self._name if self._mysql else str(zlib.crc32(self._name.encode()))
 
@@ -173,17 +178,14 @@ def prepared_xa(readers: Readers) -> Iterator[tuple[str, ...]]:
 
 def stale_list(readers: Readers) -> Iterator[tuple[str, ...]]:
     """Somebody asks for InnoDB's transactions so often that the list is never new."""
-    over = threading.Event()
-
-    def ask() -> None:
-        with closing(readers.connect()) as monitor:
-            while not over.is_set():
-                monitor.cursor().execute("SELECT trx_id FROM information_schema.innodb_trx")
-                time.sleep(0.02)
-
-    monitors = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
-    for monitor in monitors:
-        monitor.start()
+    gate = Gate(readers)
+    readers.execute(
+        f"CREATE PROCEDURE monitor() BEGIN WHILE {gate.shut} DO"
+        " DO (SELECT COUNT(*) FROM information_schema.innodb_trx); DO SLEEP(0.02);"
+        " END WHILE; END"
+    )
+    sessions = [readers.connect() for _ in range(2)]
+    monitors = [Statement(session, "CALL monitor()") for session in sessions]
     try:
         with closing(readers.connect()) as late:
             time.sleep(0.3)  # the list is old from here on
@@ -193,9 +195,10 @@ def stale_list(readers: Readers) -> Iterator[tuple[str, ...]]:
             late.cursor().execute("COMMIT")
         yield ALL
     finally:
-        over.set()
-        for monitor in monitors:
-            monitor.join()
+        gate.open()
+        for monitor, session in zip(monitors, sessions, strict=True):
+            monitor.end()
+            session.close()
 
 
 def slow_function(readers: Readers) -> Iterator[tuple[str, ...]]:
