@@ -9,6 +9,7 @@ or file that is wrong becomes a DAG tagged ``broken`` that shows its message.
 ``steps``   the path's tasks; ``chunks`` those of a backfill
 ``upkeep``  DAGs for the store itself
 ``access``  connections, with their secrets masked
+``outputs`` what tasks hand on
 """
 
 from tidegate.on_airflow.access import connection

@@ -16,6 +16,7 @@ from tidegate import describe
 from tidegate.job import Job
 from tidegate.model import Window
 from tidegate.on_airflow import derivation, questions, steps
+from tidegate.on_airflow.outputs import WHOLE
 
 BEGUN = "begun"
 """The key of the XCom that says where a first load, or a whole reading, was staged."""
@@ -35,6 +36,7 @@ def declare(job: Job) -> None:
         map_index_template="{{ task.op_kwargs.window.name }}",
         inlets=[asset],
         outlets=[questions.NEWS, derivation.NEWS],
+        **WHOLE,
     )
     def pull(window: dict[str, Any]) -> dict[str, Any]:
         """Read the chunk, and stage it."""
@@ -46,7 +48,7 @@ def declare(job: Job) -> None:
         name = "{{ task.op_kwargs.staged.window }}"
         return steps.behind(job, asset, pull(window=window), name)
 
-    @task(trigger_rule="none_failed", inlets=[asset])  # type: ignore[untyped-decorator]
+    @task(trigger_rule="none_failed", inlets=[asset], **WHOLE)  # type: ignore[untyped-decorator]
     def done(loaded: Any) -> dict[str, Any]:
         """What all chunks did together."""
         return _done(job, asset, loaded)

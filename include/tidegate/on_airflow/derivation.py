@@ -12,6 +12,7 @@ from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
 from tidegate.job import Job
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.reader import read_all
 
@@ -58,7 +59,7 @@ def dag() -> DAG:
             """Which streams to look at."""
             return _streams()
 
-        @task(map_index_template="{{ stream }}", max_active_tis_per_dag=2)  # type: ignore[untyped-decorator]
+        @task(map_index_template="{{ stream }}", max_active_tis_per_dag=2, **WHOLE)  # type: ignore[untyped-decorator]
         def derive(stream: str) -> dict[str, int]:
             """Derive what the stream's records say, while loads go on."""
             return _derive(stream)

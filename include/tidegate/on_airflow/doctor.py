@@ -11,6 +11,7 @@ from airflow.sdk import DAG, get_current_context, task
 from tidegate.fields import duration
 from tidegate.job import Job
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def dag(source: Source, streams: dict[str, Stream]) -> DAG:
         },
     ) as made:
 
-        @task(map_index_template="{{ stream }}")  # type: ignore[untyped-decorator]
+        @task(map_index_template="{{ stream }}", **WHOLE)  # type: ignore[untyped-decorator]
         def look(stream: str) -> dict[str, int]:
             """Look at one stream; says how many findings of each level there are."""
             cast("Any", get_current_context())["stream"] = stream  # its name in the grid

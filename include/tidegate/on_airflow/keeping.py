@@ -11,6 +11,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from tidegate import settings
 from tidegate.job import store_endpoint
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.keeping import MOST_DAYS, policies
 from tidegate.pipeline.reader import read_all
@@ -62,7 +63,7 @@ def dag() -> DAG:
             """Which streams say how long they keep anything."""
             return list(policies(read_all(settings.pipelines())))
 
-        @task(map_index_template="{{ stream }}", max_active_tis_per_dag=1)  # type: ignore[untyped-decorator]
+        @task(map_index_template="{{ stream }}", max_active_tis_per_dag=1, **WHOLE)  # type: ignore[untyped-decorator]
         def trim(stream: str) -> dict[str, Any]:
             """Move what *stream* no longer keeps; says how much it was."""
             return _trim(stream)

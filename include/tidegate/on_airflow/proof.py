@@ -13,6 +13,7 @@ from tidegate.errors import ConfigError, OvertakenError
 from tidegate.fields import did_you_mean, duration
 from tidegate.job import Job
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def dag(source: Source, streams: Mapping[str, Stream]) -> DAG:
             """Which streams to compare."""
             return _wanted(source.name, list(enabled))
 
-        @task(map_index_template="{{ stream }}", outlets=[news])  # type: ignore[untyped-decorator]
+        @task(map_index_template="{{ stream }}", outlets=[news], **WHOLE)  # type: ignore[untyped-decorator]
         def verify(stream: str) -> dict[str, Any]:
             """Compare the stream below its watermark; repair it; go on where it was stopped."""
             context: Any = get_current_context()

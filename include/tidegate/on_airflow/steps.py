@@ -16,6 +16,7 @@ from tidegate.errors import ConfigError, OvertakenError
 from tidegate.job import Job
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
 from tidegate.on_airflow import derivation, questions
+from tidegate.on_airflow.outputs import WHOLE
 
 PROGRESS = "progress"
 """The key of the XCom that says how far a task is."""
@@ -26,7 +27,9 @@ def declare(job: Job) -> None:
     """Pull → clean → validate → load; with nothing new the last three are skipped."""
     asset = Asset(job.full_name)
 
-    @task.short_circuit(inlets=[asset], outlets=[derivation.NEWS, questions.NEWS])  # type: ignore[untyped-decorator]
+    @task.short_circuit(  # type: ignore[untyped-decorator]
+        inlets=[asset], outlets=[derivation.NEWS, questions.NEWS], **WHOLE
+    )
     def pull() -> dict[str, Any]:
         """Read what is new, and stage it."""
         return pulling(job, asset, _request(job))
@@ -37,7 +40,7 @@ def declare(job: Job) -> None:
 def behind(job: Job, asset: Asset, pulled: Any, name: str | None = None) -> Any:
     """Clean → validate → load what *pulled* staged; *name* is the template of a mapped task's."""
 
-    @task(map_index_template=name)  # type: ignore[untyped-decorator]
+    @task(map_index_template=name, **WHOLE)  # type: ignore[untyped-decorator]
     def clean(staged: dict[str, Any]) -> dict[str, Any]:
         """Apply the cleaning steps."""
         from tidegate import path
@@ -45,7 +48,7 @@ def behind(job: Job, asset: Asset, pulled: Any, name: str | None = None) -> Any:
         with skipping():
             return describe.brief(path.clean(job, _staged(staged)))
 
-    @task(map_index_template=name)  # type: ignore[untyped-decorator]
+    @task(map_index_template=name, **WHOLE)  # type: ignore[untyped-decorator]
     def validate(staged: dict[str, Any]) -> dict[str, Any]:
         """Check the expectations; hold the rows that fail."""
         from tidegate import path
@@ -53,7 +56,7 @@ def behind(job: Job, asset: Asset, pulled: Any, name: str | None = None) -> Any:
         with skipping():
             return describe.brief(path.validate(job, _staged(staged)))
 
-    @task(map_index_template=name, outlets=[asset, derivation.NEWS])  # type: ignore[untyped-decorator]
+    @task(map_index_template=name, outlets=[asset, derivation.NEWS], **WHOLE)  # type: ignore[untyped-decorator]
     def load(staged: dict[str, Any]) -> dict[str, Any]:
         """Make it true: rows, ledger and watermark in one transaction of the store."""
         return _load(job, asset, _staged(staged))

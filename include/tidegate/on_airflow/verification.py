@@ -11,6 +11,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from tidegate.errors import DataError
 from tidegate.job import store_endpoint
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 
 ID = "tidegate.verify"
@@ -46,7 +47,7 @@ def dag() -> DAG:
         },
     ) as made:  # fmt: skip
 
-        @task
+        @task(**WHOLE)  # type: ignore[untyped-decorator]
         def verify() -> dict[str, int]:
             """Check each invariant; says how often it is violated."""
             params = _params()
