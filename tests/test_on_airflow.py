@@ -74,7 +74,7 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         "pools": sorted({t.pool for t in dag.tasks}),
         "several": [
             t.task_id for t in dag.tasks
-            if {**getattr(t, "partial_kwargs", {}), **vars(t)}.get("multiple_outputs")
+            if getattr(t, "multiple_outputs", False)
         ],
         "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
         "policies": [
