@@ -1,4 +1,4 @@
-"""Registers Tidegate with Airflow: the page of staged data, its link, and the sources' pools.
+"""Registers Tidegate with Airflow: the page of staged data, and what a scheduler is told.
 
 Every task process imports this file, so it imports nothing heavy: the page is built when the API
 server is first asked for it, and pools are made when the scheduler starts.
@@ -79,9 +79,39 @@ class Pools:
                 logging.getLogger(__name__).info("Created pool %s", source.pool)
 
 
+class Freed:
+    """Has the scheduler write that a DAG may run again, also where it believes that it may.
+
+    Nobody notes of a run that an asset started that its DAG is busy, until the DAG processor reads
+    the file; if it does so just as the run ends, the scheduler has the note of before in hand, sees
+    nothing to change, and makes no run until the file is read again, half a minute later.
+    """
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
+        """In the scheduler, before it makes its note."""
+        _free(dag_run)
+
+    @hookimpl  # type: ignore[untyped-decorator]
+    def on_dag_run_failed(self, dag_run: Any, msg: str) -> None:
+        """In the scheduler, before it makes its note."""
+        _free(dag_run)
+
+
+def _free(dag_run: Any) -> None:
+    from airflow.models.dag import DagModel
+    from sqlalchemy.orm import object_session
+    from sqlalchemy.orm.attributes import flag_modified
+
+    session = object_session(dag_run)
+    model = None if session is None else session.get(DagModel, dag_run.dag_id)
+    if model is not None:
+        flag_modified(model, "exceeds_max_non_backfill")
+
+
 class TidegatePlugin(AirflowPlugin):  # type: ignore[misc]
     """What Airflow finds."""
 
     name = "tidegate"
     fastapi_apps = [{"name": "Tidegate", "url_prefix": "/tidegate", "app": LazyPage()}]
-    listeners = [Pools()] if "scheduler" in sys.argv else []
+    listeners = [Pools(), Freed()] if "scheduler" in sys.argv else []

@@ -318,7 +318,7 @@ from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 from tidegate.pipeline import reader
 looks = []
 reader.read_all = lambda folder: looks.append(folder) or []
-(pools,) = tidegate_plugin.TidegatePlugin.listeners
+pools = tidegate_plugin.TidegatePlugin.listeners[0]
 for component in (TaskRunnerMarker(), Job()):
     pools.on_starting(component)
     print(len(looks))
@@ -332,3 +332,55 @@ def test_a_task_forked_from_the_scheduler_makes_no_pools(tmp_path: Path) -> None
         env={**os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{include}:{plugins}"},
     )  # fmt: skip
     assert done.stdout.split()[-2:] == ["0", "1"]
+
+
+BUSY = """
+import sys
+sys.argv = ["airflow", "scheduler"]
+import airflow.models
+import tidegate_plugin
+from airflow import settings
+from airflow.models.base import Base
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.dagrun import DagRun
+
+settings.initialize()
+airflow.models.import_all_models()
+Base.metadata.create_all(settings.engine)
+freed = tidegate_plugin.TidegatePlugin.listeners[1]
+for told in (False, True):
+    name = f"told-{told}"
+    with settings.Session.session_factory() as session:
+        session.add(DagBundleModel(name=name))
+        session.flush()
+        session.add(DagModel(dag_id=name, bundle_name=name, max_active_runs=1))
+        session.flush()
+        session.add(DagRun(name, run_id="run", run_type="asset_triggered", state="running"))
+        session.commit()
+    with settings.Session.session_factory() as scheduler:
+        run, model = scheduler.get(DagRun, 1 + told), scheduler.get(DagModel, name)
+        assert run.dag_id == name and not model.exceeds_max_non_backfill
+        scheduler.commit()
+        with settings.Session.session_factory() as processor:
+            processor.get(DagModel, name).exceeds_max_non_backfill = True
+            processor.commit()
+        if told:
+            freed.on_dag_run_success(run, "")
+        model.exceeds_max_non_backfill = False
+        scheduler.commit()
+    with settings.Session.session_factory() as session:
+        print(session.get(DagModel, name).exceeds_max_non_backfill)
+"""
+
+
+def test_a_dag_that_is_read_as_its_run_ends_may_run_again(tmp_path: Path) -> None:
+    include, plugins = REPOSITORY / "include", REPOSITORY / "plugins"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BUSY], capture_output=True, text=True, check=False,
+        env={
+            **os.environ, "AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": f"{include}:{plugins}",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
+        },
+    )  # fmt: skip
+    assert done.stdout.split()[-2:] == ["True", "False"], done.stderr
