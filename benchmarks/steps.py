@@ -28,6 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "include"), str(REPOSITORY / "tests")]
 
 from compare import orders  # noqa: E402
+from compare.rounds import FLAGS  # noqa: E402
 
 import services  # noqa: E402
 from tidegate import path, validate  # noqa: E402
@@ -100,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
-    source, store = services.start("mariadb"), services.start("postgres")
+    source, store = (services.start(name, private=True, flags=FLAGS[name]) for name in FLAGS)
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as home:
         os.environ |= {"TIDEGATE_HOME": home, "TIDEGATE_STAGE": f"{home}/stage"}
         shop, first, other = source.fresh(), store.fresh(), store.fresh()
