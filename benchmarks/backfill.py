@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from memory import FILL, LIMIT_MB, PIPELINE, REPOSITORY, TABLE
+from memory import FILL, LIMIT_MB, PIPELINE, REPOSITORY, TABLE  # it makes ours importable
 
 import services
+
+from compare.rounds import FLAGS  # isort: skip
 from shops import bare
 
 MILLIONS = int(os.environ.get("MILLIONS") or 10)
@@ -62,7 +64,7 @@ class Place:
 
 def main() -> int:
     """Fill, load one million, load them all with kills, compare, print."""
-    source, target = services.start("mariadb"), services.start("postgres")
+    source, target = (services.start(name, private=True, flags=FLAGS[name]) for name in FLAGS)
     try:
         shop = source.fresh()
         source.execute(shop, TABLE, FILL.format(rows=ROWS))
