@@ -152,11 +152,11 @@ class Field:
         ]:
             tasks += [task for task in found if task["dag_run_id"] in runs]
             offset += len(found)
-        states = [task["state"] for task in tasks if task["task_id"] == "load"]
-        if {"failed", "upstream_failed"} & {*states}:
+        if {"failed", "upstream_failed"} & {task["state"] for task in tasks}:
             raise RuntimeError("a task has failed: see the logs")
         time.sleep(2)  # each look costs the API server what tasks wait for
-        return tasks if states.count("success") == len(runs) else []
+        over = [task for task in tasks if task["task_id"] == "done" and task["state"] == "success"]
+        return tasks if len(over) == len(runs) else []
 
 
 @dataclass
@@ -224,10 +224,9 @@ def curve(field: Field, options: argparse.Namespace) -> None:
 
 
 def starts(field: Field, options: argparse.Namespace, folder: Path) -> None:
-    """Windows without a row: what remains is the start of four tasks, and their errands."""
+    """Windows of one row: what remains is the start of four tasks, and their errands."""
     steps = ("pull", "clean", "validate", "load")
     print(f"      seconds of a task (median): {', '.join(steps)}; processor time of a task")
-    field.served = 2 * options.days + 10
     (folder / "airflow_local_settings.py").write_text("")
     cold = {"PYTHONPATH": f"{folder}:{REPOSITORY / 'include'}"}
     for name, environment in (("cold", cold), ("warm", {})):
@@ -235,7 +234,7 @@ def starts(field: Field, options: argparse.Namespace, folder: Path) -> None:
         field.backfill(1, 1)
         found = field.backfill(options.days, 1)
         times = [
-            statistics.median(t["duration"] for t in found.tasks if t["task_id"] == step)
+            statistics.median(t["duration"] for t in found.tasks if t["task_id"] == f"chunk.{step}")
             for step in steps
         ]
         spent = found.cores["workers"] * found.wall / len(found.tasks)
@@ -256,7 +255,8 @@ def main() -> None:
         print(f"nothing is measured: {reason}")
         return
     with tempfile.TemporaryDirectory(prefix="tidegate-scaling-") as folder:
-        field = Field(Path(folder), 2 * options.days + 6, options.rows)
+        rows = 1 if options.start else options.rows
+        field = Field(Path(folder), 2 * options.days + 6, rows)
         print(f"{os.cpu_count()} cores, load average before: {os.getloadavg()[0]:.1f}", flush=True)
         try:
             with field.fleet:
