@@ -72,10 +72,7 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         ],
         "end": str(dag.end_date), "owner": dag.owner,
         "pools": sorted({t.pool for t in dag.tasks}),
-        "several": [
-            t.task_id for t in dag.tasks
-            if getattr(t, "multiple_outputs", False)
-        ],
+        "several": [t.task_id for t in dag.tasks if getattr(t, "multiple_outputs", False)],
         "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
         "policies": [
             str([(rule.exception, str(rule.action)) for rule in t.retry_policy.rules])
