@@ -17,8 +17,10 @@ from tidegate.coming import EndedError, Onward, fail, is_coming, whole
 from tidegate.errors import TidegateError, UnavailableError
 from tidegate.job import Job
 from tidegate.model import PAGE_BITS, Increment, Mode, Report, Request
+from tidegate.roomy import roomy
 
 
+@roomy
 def pull(job: Job, request: Request, onward: Onward | None = None) -> Increment:
     """Stage what is new. With nothing new, the watermark moves at once; skip the rest.
 
@@ -46,6 +48,7 @@ def _holding(job: Job, increment: Increment) -> Iterator[None]:
         raise
 
 
+@roomy
 def clean(job: Job, increment: Increment, onward: Onward | None = None) -> Increment:
     """Apply the stream's cleaning steps, page by page; cells that resist hold their rows."""
     from tidegate import clean as cleaning
@@ -82,6 +85,7 @@ def clean(job: Job, increment: Increment, onward: Onward | None = None) -> Incre
     return result
 
 
+@roomy
 def validate(job: Job, increment: Increment) -> Increment:
     """Check the expectations; rows that fail are held, and too many of them stop the run.
 
@@ -101,6 +105,7 @@ def validate(job: Job, increment: Increment) -> Increment:
     return result
 
 
+@roomy
 def load(job: Job, increment: Increment, judged: Callable[[], Increment] | None = None) -> Report:
     """Make it true: a transaction of the store for each page, the watermark in the last.
 

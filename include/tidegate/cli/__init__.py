@@ -26,6 +26,7 @@ from tidegate.cli import (
 )
 from tidegate.errors import TidegateError
 from tidegate.later import defer
+from tidegate.roomy import roomy
 
 _CRYPTOGRAPHY = ("hashes", "serialization", "asymmetric.padding")
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _hurry()
     try:
-        return int(options.command(options))
+        return int(roomy(options.command)(options))
     except TidegateError as error:
         print(f"tidegate: {error}", file=sys.stderr)
         return words.code(error)

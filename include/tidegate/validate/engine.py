@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
 from tidegate.later import defer
+from tidegate.roomy import roomy
 from tidegate.validate.rule import Rule
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class EvaluationError(Exception):
 
 
 @functools.cache
+@roomy
 def load() -> None:
     """Import Great Expectations, once; it makes no context, and so has nobody to report to."""
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)

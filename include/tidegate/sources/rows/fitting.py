@@ -127,15 +127,15 @@ def _bool(value: Any, spec: Spec) -> bool:
 
 
 def _int(value: Any, spec: Spec) -> int:
-    if spec.loose and _spells(value, _INTEGER):
-        value = int(value)
-    if spec.loose and isinstance(value, Decimal) and value.is_finite() and int(value) == value:
-        value = int(value)
-    if not isinstance(value, int) or (isinstance(value, bool) and not spec.loose):
+    number = Decimal(value) if spec.loose and _spells(value, _INTEGER) else value
+    whole = isinstance(number, int) and (spec.loose or not isinstance(number, bool))
+    if spec.loose and isinstance(number, Decimal):  # of any size: an int of it might be huge
+        whole = number.is_finite() and number == number.to_integral_value()
+    if not whole:
         raise _wrong(value, spec)
-    if not -(2 ** _BITS[spec.type.name]) <= value < 2 ** _BITS[spec.type.name]:
+    if not -(2 ** _BITS[spec.type.name]) <= number < 2 ** _BITS[spec.type.name]:
         raise _outside(value, spec)
-    return int(value)
+    return int(number)
 
 
 def _number(value: Any, spec: Spec) -> Decimal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,12 +48,14 @@ class Native:
 class Index:
     """Columns in order (None for an expression); *unique* as the server compares keys.
 
-    *ordered*: rows can be read through it in the order of its first column.
+    *ordered*: rows can be read through it in the order of its first column; *clustered*: the rows
+    themselves lie in its order.
     """
 
     columns: tuple[str | None, ...]
     unique: bool
     ordered: bool = True
+    clustered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Table:
     def orders_by(self, name: str) -> bool:
         """Whether an index begins with column *name*."""
         return any(index.ordered and index.columns[:1] == (name,) for index in self.indexes)
+
+    def lies_by(self, key: Sequence[str]) -> bool:
+        """Whether its rows lie in the order of the columns *key*."""
+        return any(index.clustered and index.columns == tuple(key) for index in self.indexes)
 
     def identifies(self, key: Iterable[str]) -> bool:
         """Whether the server keeps rows with equal *key* from existing."""

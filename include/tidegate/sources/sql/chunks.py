@@ -53,7 +53,8 @@ class Chunks:
         cold = every if hot is None else [*every, sa.or_(sa.not_(hot), hot.is_(None))]
         marks = plan.marks.select.where(*every)
         columns = list(marks.selected_columns)
-        totals = [sa.func.count(), sa.func.bit_xor(plan.hash), *[sa.null()] * len(columns)]
+        number = sa.null() if plan.hash is None else plan.hash.number
+        totals = [sa.func.count(), sa.func.bit_xor(number), *[sa.null()] * len(columns)]
         totals = [_named(item, place) for place, item in enumerate(totals)]
         statement: Any = sa.select(*totals).select_from(plan.source).where(*cold)
         if hot is not None:

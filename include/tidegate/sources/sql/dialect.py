@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -26,6 +27,18 @@ SLOW = (
 
 Clause = sa.ColumnElement[bool]
 Selection = sa.Select[Any] | sa.CompoundSelect[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RowHash:
+    """A row's hash, computed by the server, in two forms.
+
+    digits  16 hexadecimal ones: with these a row is sent, for servers are slow to make numbers
+    number  a signed integer: what a server adds up
+    """
+
+    digits: sa.ColumnElement[Any]
+    number: sa.ColumnElement[Any]
 
 
 class UndecodableError(Exception):
@@ -106,8 +119,8 @@ class Dialect(ABC):
         alike = native.type == type or (whole and type.name in {"string", "bool"})
         return named(native.own) if alike and not native.loose else None
 
-    def hashed(self, natives: Sequence[Native]) -> sa.ColumnElement[Any] | None:
-        """The row's hash, 64 bits signed, of these columns in this order; None: not by the server.
+    def hashed(self, natives: Sequence[Native]) -> RowHash | None:
+        """The row's hash, 64 bits, of these columns in this order; None: not by the server.
 
         Equal for two rows exactly when all these cells are equal.
         """

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import binascii
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate.sources.rows.fitting import Spec
 
+_DIGITS = 16
 Row = Sequence[Any]
 Values: TypeAlias = "Sequence[Any] | pa.Array"
 """A column: the driver's values, or an array of the column's own type, in which all of them fit."""
@@ -32,8 +36,8 @@ class Fetched(ABC):
         """All cells at *place* of the SELECT, for the column that *spec* describes."""
 
     @abstractmethod
-    def numbers(self, place: int) -> pa.Array:
-        """int64: all cells at *place*, which the server computed."""
+    def hashes(self, place: int) -> pa.Array:
+        """int64: the rows' hashes, of which the server sent the digits at *place*."""
 
     @abstractmethod
     def row(self, number: int) -> Row:
@@ -62,9 +66,9 @@ class Rows(Fetched):
         """As they are."""
         return self._all(place)
 
-    def numbers(self, place: int) -> pa.Array:
-        """As they are."""
-        return pa.array(self._all(place), pa.int64())
+    def hashes(self, place: int) -> pa.Array:
+        """Read at once, too."""
+        return signed(pa.array(self._all(place), pa.large_binary()))
 
     def row(self, number: int) -> Row:
         """As it is."""
@@ -78,3 +82,13 @@ class Rows(Fetched):
         if self._columns is None:
             self._columns = list(zip(*self._rows, strict=True))
         return self._columns[place]
+
+
+def signed(digits: pa.Array) -> pa.Array:
+    """int64: numbers of 64 bits with a sign, from a large_binary array of 16 hexadecimal digits."""
+    width = _DIGITS * len(digits)
+    known = pc.fill_null(digits, b"0" * _DIGITS).cast(pa.binary(_DIGITS))
+    start = _DIGITS * known.offset
+    texts = known.buffers()[1].slice(start, width)
+    numbers = np.frombuffer(binascii.unhexlify(texts), ">i8").astype(np.int64)
+    return pa.array(numbers, mask=digits.is_null().to_numpy(zero_copy_only=False))

@@ -22,6 +22,7 @@ from tidegate.sources.sql.dialect import (
     SLOW,
     Clause,
     Dialect,
+    RowHash,
     Selection,
     named,
     split,
@@ -178,7 +179,7 @@ class MySQL(Dialect):
         return super().sought(native, type)
 
     @override
-    def hashed(self, natives: Sequence[Native]) -> sa.ColumnElement[Any] | None:
+    def hashed(self, natives: Sequence[Native]) -> RowHash | None:
         return rowhash.mysql(natives)
 
     @override
@@ -252,7 +253,10 @@ def _native(name: str, kind: str, declared: str, nullable: str, *more: Any) -> N
 
 
 def _indexes(rows: Iterable[Mapping[Any, Any]]) -> list[Index]:
-    """MariaDB may ignore an index, MySQL not show it to its optimizer: each has its own word."""
+    """MariaDB may ignore an index, MySQL not show it to its optimizer: each has its own word.
+
+    In InnoDB rows lie in the order of their primary key.
+    """
     found = []
     lowered = [{str(key).lower(): value for key, value in row.items()} for row in rows]
     for _, group in groupby(lowered, key=lambda row: row["index_name"]):
@@ -261,5 +265,6 @@ def _indexes(rows: Iterable[Mapping[Any, Any]]) -> list[Index]:
         used = first.get("ignored", "NO") == "NO" and first.get("is_visible", "YES") == "YES"
         ordered = used and first["index_type"] == "BTREE" and first["sub_part"] is None
         columns = tuple(part["column_name"] for part in parts)
-        found.append(Index(columns, not first["non_unique"], ordered))
+        primary = first["index_name"] == "PRIMARY"
+        found.append(Index(columns, not first["non_unique"], ordered, clustered=primary))
     return found

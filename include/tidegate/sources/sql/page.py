@@ -23,7 +23,7 @@ class Shape:
     """What a SELECT fetches: a cell for each of *specs*, then what else is asked for.
 
     keys  by column name, those that rows can be ordered by
-    hash  the place of the row's hash, where the server computes it
+    hash  the place of the digits of the row's hash, where the server computes it
     """
 
     select: sa.Select[Any]
@@ -55,7 +55,7 @@ class Pages:
         """The page of what was *fetched*; without *data*, bookkeeping only."""
         columns = [fetched.column(place, spec) for place, spec in enumerate(self._specs)]
         sheet = Sheet.of(self._specs, columns)
-        hashes = sheet.hashes() if self._hash is None else fetched.numbers(self._hash)
+        hashes = sheet.hashes() if self._hash is None else fetched.hashes(self._hash)
         books = {
             "_key": sheet.keys(self._key),
             "_token": pa.repeat(pa.scalar(self._tokens.next(), pa.int64()), len(fetched)),

@@ -21,7 +21,7 @@ from tidegate.sources.sql.catalogue import (
     require_cursor,
     unknown_table,
 )
-from tidegate.sources.sql.dialect import named
+from tidegate.sources.sql.dialect import RowHash, named
 from tidegate.sources.sql.keyset import Key
 from tidegate.sources.sql.page import Shape, check_names
 from tidegate.sources.sql.session import Session, place
@@ -44,7 +44,7 @@ class Plan:
     source: sa.TableClause
     rows: Shape
     marks: Shape
-    hash: sa.ColumnElement[Any] | None
+    hash: RowHash | None
 
     def native(self, name: str) -> Native:
         """The column as the server declares it."""
@@ -166,7 +166,7 @@ def _shape(
     table: Table,
     specs: Sequence[Spec],
     ordered: Sequence[str],
-    digest: sa.ColumnElement[Any] | None,
+    digest: RowHash | None,
 ) -> Shape:
     """Every column of *specs*, behind them what the order still needs, and the hash."""
     dialect = session.dialect
@@ -181,7 +181,7 @@ def _shape(
             place = len(items) - 1
         keys[name] = Key(expression, place)
     if digest is not None:
-        items.append(digest)
+        items.append(digest.digits)
     labelled = _labelled(items, [native.own for native in table.columns])
     select = sa.select().add_columns(*labelled)
     return Shape(select, tuple(specs), keys, None if digest is None else len(items) - 1)

@@ -22,6 +22,7 @@ from tidegate.sources.sql.dialect import (
     SLOW,
     Clause,
     Dialect,
+    RowHash,
     Selection,
     UndecodableError,
     named,
@@ -124,7 +125,7 @@ class PostgreSQL(Dialect):
         return super().sought(native, type)
 
     @override
-    def hashed(self, natives: Sequence[Native]) -> sa.ColumnElement[Any] | None:
+    def hashed(self, natives: Sequence[Native]) -> RowHash | None:
         return rowhash.postgres(natives)
 
     @override

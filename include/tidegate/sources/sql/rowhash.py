@@ -1,7 +1,7 @@
 """A row's hash computed by its database: 64 bits of a digest over an unambiguous text of its cells.
 
-The same expression is part of every page and of the aggregates that compare chunks, so that the
-two agree whatever the client makes of the values. Text is hashed octet for octet: two spellings
+The same digest is part of every page and of the aggregates that compare chunks, so that the two
+agree whatever the client makes of the values. Text is hashed octet for octet: two spellings
 that a collation takes for equal are two contents. NULL is not the empty string, and moving text
 from one column into the next changes the hash.
 """
@@ -17,7 +17,7 @@ from sqlalchemy.dialects.mysql import DATETIME, TIME
 from sqlalchemy.dialects.postgresql import BIT
 
 from tidegate.sources.sql.catalogue import Native
-from tidegate.sources.sql.dialect import named
+from tidegate.sources.sql.dialect import RowHash, named
 
 Expression = sa.ColumnElement[Any]
 
@@ -39,19 +39,20 @@ _WIDEST = 4
 """Octets that a character may have."""
 
 
-def mysql(natives: Sequence[Native]) -> Expression:
+def mysql(natives: Sequence[Native]) -> RowHash:
     """For MySQL and MariaDB: SHA-1 over ``5,3:abc,,…``, its length before each short text."""
     digest = sa.func.sha1(sa.func.concat_ws(_text(","), *map(_mysql_cell, natives)))
-    number = sa.func.conv(sa.func.left(digest, _number(16)), _number(16), _number(-10))
-    return _untyped(sa.cast(number, sa.Integer()))
+    digits = sa.func.left(digest, _number(16))
+    number = sa.cast(sa.func.conv(digits, _number(16), _number(-10)), sa.Integer())
+    return RowHash(_untyped(digits), _untyped(number))
 
 
-def postgres(natives: Sequence[Native]) -> Expression:
+def postgres(natives: Sequence[Native]) -> RowHash:
     """For PostgreSQL: MD5 over the text of the whole row, which quotes what needs it."""
     row = sa.func.row(*(named(native.own) for native in natives))
     digits = sa.func.left(sa.func.md5(sa.cast(row, sa.Text())), _number(16))
     bits = sa.cast(_text("x").op("||")(digits), BIT(64))
-    return _untyped(sa.cast(bits, sa.BigInteger()))
+    return RowHash(_untyped(digits), _untyped(sa.cast(bits, sa.BigInteger())))
 
 
 def _mysql_cell(native: Native) -> Expression:

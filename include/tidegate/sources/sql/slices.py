@@ -44,7 +44,10 @@ class Slices:
         self._unique = plan.table.identifies(stream.primary_key)
 
     def increment(self, low: Watermark | None, clock: datetime | None) -> list[Slice]:
-        """From *low* on, but nothing later than *clock*; then the rows that no bound reaches."""
+        """From *low* on, but nothing later than *clock*; then the rows that no bound reaches.
+
+        All of them are read in the order they lie in, where that is the key's.
+        """
         plan, cursor = self._plan, self._stream.by
         native, column = plan.native(cursor), plan.named(cursor)
         where = list(self._dialect.dated(native, plan.type(cursor)))
@@ -54,7 +57,8 @@ class Slices:
             where.append(self._dialect.until(native, self._edge(clock)))
         if native.nullable:
             where.append(column.is_not(None))
-        return [*self._family(where, self._keys(cursor), self._unique), *self.unreached()]
+        first = None if low is None and self._lie_by_key else cursor
+        return [*self._family(where, self._keys(first), self._unique), *self.unreached()]
 
     def newest(self, clock: datetime) -> sa.Select[Any]:
         """The largest cursor that is not later than *clock*: one lookup in its index.
@@ -169,6 +173,13 @@ class Slices:
     def temporal(self) -> bool:
         """Whether the cursor is a date or time."""
         return self._plan.type(self._stream.by).name in TEMPORAL
+
+    @property
+    def _lie_by_key(self) -> bool:
+        """Whether the server reads the table in key order as it lies, without sorting."""
+        keys = (self._plan.rows.keys[name].expression for name in self._stream.primary_key)
+        plain = all(isinstance(expression, sa.ColumnClause) for expression in keys)
+        return plain and self._plan.table.lies_by(self._stream.primary_key)
 
     def _edge(self, clock: datetime) -> Any:
         """Where the future begins, as the cursor column holds it; rather too late."""

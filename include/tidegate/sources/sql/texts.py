@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from tidegate.sources.rows import cells
 from tidegate.sources.rows.fitting import Spec
-from tidegate.sources.sql.fetched import Fetched, Row, Values
+from tidegate.sources.sql.fetched import Fetched, Row, Values, signed
 
 _TEXTUAL = frozenset({"string", "json"})
 _AS_ARROW = frozenset({"int16", "int32", "int64", "float64", "decimal"})
@@ -51,9 +51,9 @@ class Texts(Fetched):
         found = self.at_once(place, cells, spec)
         return self.values(place, cells) if found is None else found
 
-    def numbers(self, place: int) -> pa.Array:
-        """Read by Arrow."""
-        return self.texts(place).cast(pa.large_string()).cast(pa.int64())
+    def hashes(self, place: int) -> pa.Array:
+        """Read at once."""
+        return signed(self.texts(place))
 
     def row(self, number: int) -> Row:
         """Read by the driver."""

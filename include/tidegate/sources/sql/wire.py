@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _WHOLE = 0xFFFFFF
 """Octets of a packet whose row goes on in the next one."""
 _NULL, _END, _ERROR = 251, 254, 255
 _LONG = {252: 2, 253: 3, 254: 8}
+_LITTLE = Struct("<I").unpack_from
+"""Of the four octets of a header: the length, and above it the sequence number."""
 
 
 @dataclass(frozen=True)
@@ -144,18 +147,19 @@ def _receive(reply: Any) -> tuple[bytearray, Places]:
     packet, sequence, goes_on = 0, reply.connection._next_seq_id, False
     while True:
         octets += _piece(reply)
-        while packet + _HEADER <= len(octets):
-            size = octets[packet] | octets[packet + 1] << 8 | octets[packet + 2] << 16
-            begin = packet + _HEADER
-            if begin + size > len(octets):
+        come = len(octets)
+        while packet + _HEADER <= come:
+            (header,) = _LITTLE(octets, packet)
+            size, begin = header & _WHOLE, packet + _HEADER
+            if begin + size > come:
                 break
-            if octets[packet + 3] != sequence:
+            if header >> 24 != sequence:
                 raise _lost(reply, "its packets are out of order")
             sequence = (sequence + 1) % 256
             if goes_on:
                 del octets[packet:begin]
-                begin = packet
-            elif octets[begin] in {_END, _ERROR} and _ends(reply, octets, begin, size):
+                begin, come = packet, come - _HEADER
+            elif octets[begin] >= _END and _ends(reply, octets, begin, size):
                 return octets, np.array(starts, np.int64)
             else:
                 starts.append(begin)
