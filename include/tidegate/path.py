@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from tidegate import deletes, faults, judging, pulling, shelf, stage
+from tidegate.ahead import share_memory
 from tidegate.coming import EndedError, Onward, fail, is_coming, whole
 from tidegate.errors import TidegateError, UnavailableError
 from tidegate.job import Job
@@ -150,6 +151,7 @@ def run(job: Job, request: Request) -> Report:
 
 
 def _walk(job: Job, request: Request) -> Report:
+    share_memory()
     with ThreadPoolExecutor() as threads:
         rest = _Rest(job, threads)
         try:
