@@ -8,12 +8,14 @@ from functools import cache
 from itertools import count
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from services import Server
 from sources.tables import STAMP, insert, pull, stream
 from tidegate.connections import Endpoint
 from tidegate.sources import open_source
+from tidegate.sources.sql.fetched import Rows, signed
 from tidegate.sources.sql.options import SqlStream
 
 LONG = "naïve 👩 \\ ' \" , : \n" * 4000
@@ -295,3 +297,13 @@ def test_a_database_without_an_encoding_hashes_octets(postgres: Server) -> None:
     with open_source(endpoint, stream(table=place), "shop.orders") as source:
         (page,) = source.scan()
         assert len(set(page["_source_hash"].to_pylist())) == 2
+
+
+def test_digits_are_numbers_with_a_sign() -> None:
+    texts = ["0" * 16, "7fffffffffffffff", "8000000000000000", None, "ffffffffffffffff"]
+    numbers = [0, 2**63 - 1, -(2**63), None, -1]
+    digits = pa.array(texts, pa.large_binary())
+    assert signed(digits).to_pylist() == numbers
+    assert signed(digits[2:4]).to_pylist() == numbers[2:4]
+    assert signed(digits[:0]).to_pylist() == []
+    assert Rows([(7, text) for text in texts]).hashes(1).to_pylist() == numbers
