@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import socket
@@ -430,6 +431,38 @@ def test_a_header_that_the_driver_cannot_read_is_told_and_may_be_removed(
     bench.rows((3, "x"))
     bench.run()
     assert bench.stored() == {3: "x"}
+
+
+def test_messages_that_are_still_on_their_way_are_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue says that it is empty, and nothing has come yet."""
+    bench.rows((1, "x"), (2, "y"), (3, "z"))
+    deliver, skipped = pika.BlockingConnection.process_data_events, itertools.count()
+
+    def late(connection: Any, time_limit: float = 0) -> None:
+        if next(skipped) >= 6:
+            deliver(connection, time_limit)
+
+    monkeypatch.setattr(pika.BlockingConnection, "process_data_events", late)
+    bench.run()
+    assert bench.stored() == {1: "x", 2: "y", 3: "z"}
+
+
+def test_messages_that_expire_while_they_are_waited_for_are_not_missed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.rows((1, "x"), (2, "y"))
+    tell = session.state
+
+    def more(channel: Any, queue: str) -> tuple[int, int]:
+        waiting, consumers = tell(channel, queue)
+        return waiting and waiting + 1, consumers
+
+    monkeypatch.setattr(taking, "state", more)
+    monkeypatch.setattr(taking, "EXPIRED", 0.1)
+    bench.run()
+    assert bench.stored() == {1: "x", 2: "y"}
 
 
 def test_a_message_that_is_too_large_is_held_until_it_is_allowed(bench: Bench) -> None:

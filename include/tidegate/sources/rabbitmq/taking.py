@@ -22,6 +22,8 @@ from tidegate.sources.rabbitmq.session import refuses, state
 _OCTETS = 16_000_000
 PATIENCE = 20.0
 """Seconds to wait for other consumers to go, and for messages that do not come."""
+EXPIRED = 2.0
+"""Seconds after which messages that waited, and neither wait nor come now, have expired."""
 
 
 class Taking:
@@ -33,6 +35,7 @@ class Taking:
         self._connection, self._stream, self._name, self._shared = connection, stream, name, shared
         self._size = min(stream.prefetch, stream.messages)
         self._came: list[Message] = []
+        self._waited = self._given = 0
         self._cancelled = self._light = False
         self.taken = 0
 
@@ -97,7 +100,7 @@ class Taking:
         while True:
             channel = self._connection.channel()
             channel.basic_qos(prefetch_count=at_once)
-            _, others = state(channel, self._stream.queue)
+            self._waited, others = state(channel, self._stream.queue)
             try:
                 if not others:
                     return channel, self._consume(channel, exclusive=alone)
@@ -114,7 +117,10 @@ class Taking:
             self._connection.sleep(0.2)
 
     def _consume(self, channel: BlockingChannel, *, exclusive: bool) -> str:
+        self._given = 0
+
         def came(_: Any, method: Any, properties: Any, octets: bytes) -> None:
+            self._given += 1
             message = Message.of(method, properties, octets)
             self._came.append(replace(message, octets=b"") if self._light else message)
 
@@ -125,7 +131,11 @@ class Taking:
         return str(channel.basic_consume(self._stream.queue, came, exclusive=exclusive))
 
     def _collect(self, channel: BlockingChannel, size: int) -> bool:
-        """Wait for a batch; False when the queue is empty and all of it is here."""
+        """Wait for a batch; False when the queue is empty and all of it is here.
+
+        A quorum queue counts as given what is still on its way, so an empty one is not enough: all
+        that waited when this consumer began must have come, too.
+        """
         quiet = monotonic()
         while len(self._came) < size and self._octets() < _OCTETS:
             known = len(self._came)
@@ -133,7 +143,8 @@ class Taking:
             if len(self._came) == known:
                 waiting, _ = state(channel, self._stream.queue)
                 self._connection.process_data_events(0)
-                if not waiting and len(self._came) == known:
+                here = self._given >= self._waited or monotonic() > quiet + EXPIRED
+                if not waiting and here and len(self._came) == known:
                     return False
             if self._light and self._came and not self._came[-1].marked:
                 return True
