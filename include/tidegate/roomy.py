@@ -2,10 +2,10 @@
 
 CPython 3.11 and 3.12 keep the frames of a thread in pieces of 16 kB. A loop that happens to stand
 at the end of one gets the next piece from the system with every call, and gives it back when that
-returns: importing Great Expectations does so forty thousand times, a third of its time. A frame
+returns: importing Great Expectations does so forty thousand times, a quarter of its time. A frame
 that declares a large stack gets a piece of its size, and the calls below it have what it leaves.
-Source: CPython's issue 142183, and ``push_chunk`` in its Python/pystate.c. Later versions keep one
-spare piece; there it changes nothing.
+Source: CPython's issue 142183, and ``push_chunk`` in its Python/pystate.c. Where Python keeps a
+spare piece, as that issue has it do since, it changes nothing.
 """
 
 from __future__ import annotations
