@@ -15,7 +15,8 @@ runs it again as soon as it has ended (``@continuous``), which is as often as it
 Printed: p50, p95 and the largest age in seconds (each change by itself, from the return of its
 COMMIT to the first look at the store that sees it, looks every 50 ms); *cores*, the processor time
 of all Airflow's processes, tasks included, by the wall's; *queries*, statements a second at the
-source without the writer's own. The load average is printed with it: say it with the figures.
+source without the writer's own; the cores of each server of Airflow, tasks being the scheduler's.
+The load average is printed with it: say it with the figures.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
+from collections import Counter
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +46,7 @@ import services  # noqa: E402
 from airflows import Airflow, metadata  # noqa: E402
 from tidegate.connections import Endpoint  # noqa: E402
 
+SERVERS = ("scheduler", "dag-processor", "api-server", "triggerer")
 CLOCK = os.sysconf("SC_CLK_TCK")
 TABLE = (
     "CREATE TABLE {name} (id INTEGER AUTO_INCREMENT PRIMARY KEY, total INTEGER, changed "
@@ -76,8 +79,11 @@ def questions(cursor: Any, scope: str) -> int:
     return int(cursor.fetchone()[1])
 
 
-def processor(root: int) -> float:
-    """Seconds of processor time of *root* and all below it, the dead that were buried included."""
+def processor(root: int) -> Counter[str]:
+    """Seconds of processor time below *root*, by the server of Airflow that spent them.
+
+    Of a server, all that it started; the dead that were buried included.
+    """
     below: dict[int, list[tuple[int, float]]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -86,32 +92,55 @@ def processor(root: int) -> float:
             continue
         spent = sum(map(int, parts[11:15])) / CLOCK
         below.setdefault(int(parts[1]), []).append((int(entry.parent.name), spent))
-    total, queue = 0.0, [root]
+    total: Counter[str] = Counter()
+    queue = [(root, "")]
     while queue:
-        for pid, spent in below.get(queue.pop(), ()):
-            total += spent
-            queue.append(pid)
+        above, server = queue.pop()
+        for pid, spent in below.get(above, ()):
+            named = server or _server(pid)
+            total[named] += spent
+            queue.append((pid, named))
     return total
 
 
+def _server(pid: int) -> str:
+    try:
+        said = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("_", "-")
+    except OSError:
+        return "others"
+    return next((name for name in SERVERS if name in said), "others")
+
+
 class Measured:
-    """What Airflow and the source spend while the block runs."""
+    """What Airflow and the source spend while the block runs; *own*: statements that others made.
+
+    cores    processor time of all Airflow's processes by the wall's
+    shares   the same by server
+    queries  statements a second at the source
+    """
 
     def __init__(self, airflow: Airflow, source: Endpoint) -> None:
         self.root, self.source, self.own = airflow._process.pid, source, 0
 
     def __enter__(self) -> Self:
-        self.began, self.spent, self.asked = time.monotonic(), processor(self.root), self._asked()
+        self.looks = ExitStack()
+        connection = self.looks.enter_context(mariadb(self.source))
+        self.cursor = self.looks.enter_context(connection.cursor())
+        self.asked = questions(self.cursor, "GLOBAL")
+        self.began, self.spent = time.monotonic(), processor(self.root)
         return self
 
     def __exit__(self, *_: object) -> None:
         seconds = time.monotonic() - self.began
-        self.cores = (processor(self.root) - self.spent) / seconds
-        self.queries = (self._asked() - self.asked - self.own) / seconds
-
-    def _asked(self) -> int:
-        with mariadb(self.source) as connection, connection.cursor() as cursor:
-            return questions(cursor, "GLOBAL")
+        shares = processor(self.root)
+        shares.subtract(self.spent)
+        self.cores = shares.total() / seconds
+        self.shares = ", ".join(
+            f"{name} {spent / seconds:.3f}" for name, spent in shares.most_common()
+        )
+        with self.looks:  # this look is one of the statements
+            asked = questions(self.cursor, "GLOBAL") - self.asked - 1
+        self.queries = (asked - self.own) / seconds
 
 
 def write(
@@ -156,7 +185,7 @@ def changes(
         f"{rate:g} changes/s for {seconds:g} s: p50 {statistics.median(ages):.2f} s, "
         f"p95 {ages[int(len(ages) * 0.95)]:.2f} s, largest {ages[-1]:.2f} s, "
         f"missing {len(committed) - len(ages)}; {measured.cores:.2f} cores, "
-        f"{measured.queries:.1f} queries/s, {runs} runs in all"
+        f"{measured.queries:.1f} queries/s, {runs} runs in all; {measured.shares}"
     )
 
 
@@ -212,7 +241,7 @@ def idle(airflow: Airflow, source: Endpoint, seconds: float, streams: int) -> No
         time.sleep(seconds)
     print(
         f"{streams} idle streams for {seconds:g} s: {measured.cores:.3f} cores, "
-        f"{measured.queries:.2f} queries/s"
+        f"{measured.queries:.3f} queries/s; {measured.shares}"
     )
 
 

@@ -11,11 +11,20 @@ import services
 
 AIRFLOW = "tests/end_to_end/"
 """Tests that start a real Airflow: one at a time, for it fills a machine; first, for it is slow."""
+LONG = (
+    "tests/sources/contract/", "tests/test_drift.py", "tests/test_verify.py", "tests/faults/",
+    "tests/sources/test_late_commits.py", "tests/test_path.py",
+)  # fmt: skip
+"""What takes minutes: next, so that no process is left with one of them at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Airflow's tests begin, so that the other processes have the rest meanwhile."""
-    items.sort(key=lambda item: not item.nodeid.startswith(AIRFLOW))
+    items.sort(key=lambda item: (not item.nodeid.startswith(AIRFLOW), not _long(item)))
+
+
+def _long(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(LONG)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,6 +15,8 @@ from airflows import Airflow, metadata
 from tidegate.connections import Endpoint
 
 STREAM = "retail.order_lines"
+LOADS = 16
+"""Of a shop's life, at least: what comes in one big run is not a life of increments."""
 
 
 def connect(endpoint: Endpoint) -> Any:
@@ -48,14 +50,14 @@ def open_airflow(
     )
 
 
-def live_through(airflow: Airflow, shop: Endpoint, store: Endpoint) -> None:
-    """The shop's year, a transaction a day; now and then it waits until a run has loaded some."""
+def live_through(airflow: Airflow, shop: Endpoint, store: Endpoint, days: int = 305) -> None:
+    """The shop's first *days*, a transaction each; :data:`LOADS` times it waits for a load."""
     line = 1
     with connect(shop) as connection:
-        for number, (_, lines) in enumerate(retail.days(retail.archive())):
+        for number, (_, lines) in enumerate(retail.days(retail.archive(), days)):
             retail.insert(connection, line, lines)
             line += len(lines)
-            if number % 20 == 0:
+            if number % (days // LOADS) == 0:
                 seen = loads(store)
                 airflow.wait("the next load", lambda: loads(store) > seen)  # noqa: B023
 

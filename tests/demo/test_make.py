@@ -22,6 +22,21 @@ def test_bare_make_lists_every_target_with_a_line_of_help() -> None:
     assert {"demo", "test", "check", "services", "bench", "clean"} <= set(listed)
 
 
+@pytest.mark.parametrize(("ci", "begins"), [("true", "TIDEGATE_REQUIRE=mariadb,"), ("", ".venv")])
+def test_servers_are_required_where_ci_says_so_and_nowhere_else(ci: str, begins: str) -> None:
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "--dry-run", "test", f"CI={ci}"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    command = shown.stdout.splitlines()[-1].strip()
+    required, python, words = command.partition(".venv/bin/python")
+    assert command.startswith(begins)
+    assert python and words.startswith(" -m pytest -n ")
+    assert [name for name in re.findall(r"\w+", required) if name.islower()] == (
+        ["mariadb", "postgres", "mongodb", "s3", "kafka", "rabbitmq", "redis"] if ci else []
+    )
+
+
 @pytest.mark.parametrize("name", ["bootstrap", "lock", "services"])
 def test_scripts_are_executable_and_plain_sh(name: str) -> None:
     script = ROOT / "scripts" / name

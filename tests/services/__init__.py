@@ -25,7 +25,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -51,6 +51,7 @@ class Server:
         self.admin = admin
         self._private = private
         self._made: list[Endpoint] = []
+        self._engines: dict[URL, Engine] = {}
 
     @property
     def kind(self) -> str:
@@ -73,9 +74,20 @@ class Server:
         return endpoint
 
     def engine(self, endpoint: Endpoint) -> Engine:
-        """A plain engine, independent of the product's settings; every use connects anew."""
-        arguments = {"client_encoding": "utf8"} if endpoint.kind == "postgres" else {}
-        return create_engine(endpoint.url, poolclass=NullPool, connect_args=arguments)
+        """A plain engine, independent of the product's settings; every use connects anew.
+
+        The same one for the same *endpoint*. PyMySQL reads all of the system's authorities at each
+        connection, unless it is told that there is no TLS: a server that was started here has none.
+        """
+        arguments: dict[str, object] = {}
+        if endpoint.kind == "postgres":
+            arguments["client_encoding"] = "utf8"
+        if endpoint.kind == "mysql" and self._private is not None:
+            arguments["ssl_disabled"] = True
+        if (engine := self._engines.get(endpoint.url)) is None:
+            engine = create_engine(endpoint.url, poolclass=NullPool, connect_args=arguments)
+            self._engines[endpoint.url] = engine
+        return engine
 
     def execute(self, endpoint: Endpoint, *statements: str) -> None:
         """Run *statements*, each committed by itself. Colons and percent signs are plain."""

@@ -95,9 +95,16 @@ def start(*, private: bool = False) -> Broker:
     """A server; raises UnavailableServerError. A *private* one is never one found elsewhere."""
     if not private and (uri := os.environ.get(VARIABLE)):
         return Broker(parse("shop", uri))
-    broker = _start()
-    atexit.register(broker.close)
-    return broker
+    for _ in range(5):
+        try:
+            broker = _start()
+        except UnavailableServerError as error:
+            if "eaddrinuse" not in str(error):  # it takes its port seconds after it was found
+                raise
+        else:
+            atexit.register(broker.close)
+            return broker
+    raise UnavailableServerError("no free port for a private RabbitMQ server")
 
 
 def _start() -> Broker:
