@@ -17,6 +17,8 @@ import services
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FINAL = {"success", "failed"}
+ATTENTIVE = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3"}
+"""Reads the pipeline files again and again: for tests that edit them, for it takes its time."""
 
 
 def metadata(postgres: services.Server) -> dict[str, str]:
@@ -39,12 +41,7 @@ class Airflow:
         self.folder = folder
         self.pipelines = pipelines
         self.environment = environment
-        self.settings = {
-            "TIDEGATE_PIPELINES": str(pipelines),
-            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3",
-            **environment,
-        }
+        self.settings = {"TIDEGATE_PIPELINES": str(pipelines), **environment}
         self._process = subprocess.Popen(
             [
                 sys.executable,

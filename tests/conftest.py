@@ -1,9 +1,16 @@
-"""Fixtures that all tests share: real servers, started when the first test asks for one."""
+"""What all tests share: real servers, started when the first test asks for one; their order.
+
+``TIDEGATE_TURN``, a number, lets tests that talk to servers in many variants run with half of them,
+the other half when it is odd (continuous integration has not the time for all); without it all run.
+"""
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, cast
+from zlib import crc32
 
 import pytest
 
@@ -16,11 +23,33 @@ LONG = (
     "tests/sources/test_late_commits.py", "tests/test_path.py",
 )  # fmt: skip
 """What takes minutes: next, so that no process is left with one of them at the end."""
+MANY = 6
+VARIED = (
+    "tests/cases/", "tests/faults/", "tests/sources/", "tests/store/", "tests/test_drift.py",
+    "tests/test_golden.py", "tests/test_replay.py", "tests/test_verify.py",
+)  # fmt: skip
+"""Where each variant is work for a server; elsewhere it costs next to nothing."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Airflow's tests begin, so that the other processes have the rest meanwhile."""
+    if turn := os.environ.get("TIDEGATE_TURN"):
+        waiting = [*_others_turn(items, int(turn) % 2)]
+        config.hook.pytest_deselected(items=waiting)
+        left = {item.nodeid for item in waiting}
+        items[:] = [item for item in items if item.nodeid not in left]
     items.sort(key=lambda item: (not item.nodeid.startswith(AIRFLOW), not _long(item)))
+
+
+def _others_turn(items: list[pytest.Item], turn: int) -> Iterator[pytest.Item]:
+    """Of each test with :data:`MANY` variants, those whose turn it is not."""
+    variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.nodeid.startswith(VARIED):
+            variants[item.nodeid.partition("[")[0]].append(item)
+    for several in variants.values():
+        if len(several) >= MANY:
+            yield from (item for item in several if crc32(item.nodeid.encode()) % 2 != turn)
 
 
 def _long(item: pytest.Item) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import services
-from airflows import Airflow, metadata
+from airflows import ATTENTIVE, Airflow, metadata
 
 FILE = """\
 connection: shop_db
@@ -50,6 +50,7 @@ def airflow(tmp_path: Path, postgres: services.Server) -> Iterator[Airflow]:
             "AIRFLOW_CONN_SHOP_DB": _sqlite(tmp_path / "source.db"),
             "AIRFLOW_CONN_TIDEGATE_STORE": _sqlite(tmp_path / "store.db"),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+            **ATTENTIVE,
             **metadata(postgres),
         },
     )

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 import services
-from airflows import Airflow, metadata
+from airflows import ATTENTIVE, Airflow, metadata
 from tidegate.connections import Endpoint
 
 SECRET = "p@ss/W0rd+x!yz"
@@ -122,6 +122,7 @@ def airflow(
                 {"conn_type": "sqlite", "schema": str(folder / "store.db")}
             ),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+            **ATTENTIVE,
             **metadata(postgres),
         },
     )
