@@ -12,8 +12,8 @@ from tidegate.errors import TidegateError
 
 _log = logging.getLogger(__name__)
 
-EVERY = 1.0
-"""Seconds between two looks, where nothing speaks for another time."""
+EVERY = 1.05
+"""Seconds between two looks, where nothing speaks for another time: never two in one second."""
 BACK_OFF, LONGEST_BACK_OFF = 2.0, 60.0
 """Seconds before the next look after a failed one, and what they grow to."""
 
