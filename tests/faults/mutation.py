@@ -86,7 +86,10 @@ def run(include: Path, tests: Sequence[str], folder: Path) -> list[Outcome]:
         f"--junitxml={report}", f"--basetemp={folder / 'temp'}",
         "-o", f"pythonpath={include} tests", *tests,
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(include), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ, "PYTHONPATH": str(include), "PYTHONDONTWRITEBYTECODE": "1",
+        "TIDEGATE_TURN": "",
+    }  # fmt: skip
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS

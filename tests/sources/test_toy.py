@@ -32,8 +32,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     (info / "entry_points.txt").write_text("[tidegate.sources]\njournal = tidegate_journal\n")
     (site / "tidegate_journal.py").write_bytes(Path(__file__).with_name("toy.py").read_bytes())
     folders = [site, ROOT / "include", ROOT / "tests"]
-    home = {"TIDEGATE_HOME": str(tmp_path / "home")}
-    return {**os.environ, **home, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    ours = {"TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_TURN": ""}
+    return {**os.environ, **ours, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def ran(environment: dict[str, str], *command: str) -> str:
