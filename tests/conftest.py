@@ -38,22 +38,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=waiting)
         left = {item.nodeid for item in waiting}
         items[:] = [item for item in items if item.nodeid not in left]
-    items.sort(key=lambda item: (not item.nodeid.startswith(AIRFLOW), not _long(item)))
+    items.sort(key=lambda item: [not item.nodeid.startswith(first) for first in (AIRFLOW, LONG)])
 
 
 def _others_turn(items: list[pytest.Item], turn: int) -> Iterator[pytest.Item]:
-    """Of each test with :data:`MANY` variants, those whose turn it is not."""
+    """Of each test with :data:`MANY` variants, the half whose turn it is not; drawn, but fixed."""
     variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if item.nodeid.startswith(VARIED):
             variants[item.nodeid.partition("[")[0]].append(item)
     for several in variants.values():
         if len(several) >= MANY:
-            yield from (item for item in several if crc32(item.nodeid.encode()) % 2 != turn)
-
-
-def _long(item: pytest.Item) -> bool:
-    return item.nodeid.startswith(LONG)
+            yield from sorted(several, key=lambda item: crc32(item.nodeid.encode()))[turn::2]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -15,6 +15,8 @@ from airflows import Airflow, metadata
 from tidegate.connections import Endpoint
 
 STREAM = "retail.order_lines"
+YEAR = 305
+"""Days on which the shop sold something."""
 LOADS = 16
 """Of a shop's life, at least: what comes in one big run is not a life of increments."""
 
@@ -50,7 +52,7 @@ def open_airflow(
     )
 
 
-def live_through(airflow: Airflow, shop: Endpoint, store: Endpoint, days: int = 305) -> None:
+def live_through(airflow: Airflow, shop: Endpoint, store: Endpoint, days: int = YEAR) -> None:
     """The shop's first *days*, a transaction each; :data:`LOADS` times it waits for a load."""
     line = 1
     with connect(shop) as connection:
