@@ -287,7 +287,7 @@ def kill_server(name: str) -> Callable[[Plant, Trial], str]:
         time.sleep(plant.chance.uniform(0, 4))
         old = plant.airflow.pid(name)
         send(old, signal.SIGKILL)
-        plant.airflow.wait(f"{name} to be started", lambda: plant.airflow.pid(name) != old, 30)
+        plant.airflow.wait(f"{name} to be started", lambda: plant.airflow.pid(name) != old)
         return name
 
     return strike
