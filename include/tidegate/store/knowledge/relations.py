@@ -18,7 +18,7 @@ def project(work: Work, rule: Rule) -> str:
         pieces["unsaid"] = work.filled(_UNSAID, {**pieces, "kept": kept})
         if work.script.number(_ANY_UNSAID, pieces):
             work.script.run(_UNSAY, pieces)
-    work.script.run(_SAY + ("" if work.fresh else _UNLESS_SAID + _AGAIN), pieces)
+    work.script.run(_SAY + (_IN_ORDER if work.fresh else _UNLESS_SAID + _IN_ORDER + _AGAIN), pieces)
     for type_ in dict.fromkeys(type_ for _, type_ in rule.stubs):
         _stubs(work, rule, type_, pieces)
     return f"SELECT from_key FROM ({new}) AS n UNION SELECT from_key FROM ({old}) AS o"
@@ -86,6 +86,10 @@ _SAY = """
 INSERT INTO relation (rule, record, n, from_key, to_key, qualifiers, outvoted, valid, seq)
 SELECT :rule, s.record, s.n, s.from_key, s.to_key, s.qualifiers, false, s.valid, :seq
 FROM ({new}) AS s WHERE true"""
+
+# Two of three indexes grow at one end then, which is faster and leaves them smaller by a third.
+_IN_ORDER = """
+ORDER BY s.record, s.n"""
 
 # Asked row by row, which is by key: no plan of a join is needed, so none can be bad.
 _UNLESS_SAID = """
