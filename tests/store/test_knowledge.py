@@ -15,6 +15,7 @@ from store.deliveries import Delivery
 from store.plainly import Told, differences, recomputed, stored
 from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store import open_store
+from tidegate.store.knowledge import bulk
 from tidegate.store.store import Store
 
 HISTORIES = {"sqlite": 30, "postgres": 10}
@@ -118,13 +119,17 @@ def typed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_knowledge_is_a_function_of_the_live_records(
-    database: str, request: pytest.FixtureRequest, tmp_path: Path
+    database: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After every load, all of it equals what plain Python makes of the records."""
     server: services.Server = request.getfixturevalue(database)
     seen = Told({}, {})
     for seed in range(HISTORIES[database]):
         chance = random.Random(seed)
+        monkeypatch.setattr(bulk, "MANY", 1 if seed % 2 else 1000)
         with open_store(server.fresh()) as store:
             orders = Delivery(
                 store, tmp_path, "shop.orders", ORDERS, ORDER_STREAM,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from sqlalchemy.engine import Connection
 
-from tidegate.store.knowledge import entities, jsontext, relations
+from tidegate.store.knowledge import bulk, entities, jsontext, relations
 from tidegate.store.knowledge.conflicts import Conflicts
 from tidegate.store.knowledge.mapping import ACTIVE, Mapping
 from tidegate.store.knowledge.projecting import Touched, Work
@@ -53,12 +53,13 @@ def run(work: Work) -> None:
     if any(rule.each for rule in work.mapping.rules):
         jsontext.prepare(work.script.connection)
     conflicts = Conflicts(work.script) if work.mapping.state == ACTIVE else None
-    for rule in work.mapping.rules:
-        work.script.values |= {"rule": rule.id, "type": rule.type}
-        kind = entities if rule.kind == "entity" else relations
-        keys = kind.project(work, rule)
-        if conflicts:
-            conflicts.settle(rule, keys)
+    with bulk.unindexed(work):
+        for rule in work.mapping.rules:
+            work.script.values |= {"rule": rule.id, "type": rule.type}
+            kind = entities if rule.kind == "entity" else relations
+            keys = kind.project(work, rule)
+            if conflicts:
+                conflicts.settle(rule, keys)
     if work.fresh:
         work.script.measure("entity", "type", "key", "rule")
         work.script.measure("relation", "rule", "record", "from_key", "to_key")
