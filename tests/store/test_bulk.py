@@ -15,8 +15,7 @@ from shops import bare
 from store.deliveries import Delivery
 from store.plainly import differences, recomputed, stored
 from tidegate.store import open_store
-from tidegate.store.knowledge import bulk
-from tidegate.store.knowledge.conflicts import Conflicts
+from tidegate.store.knowledge import bulk, relations
 from tidegate.store.store import Store
 
 TYPES = {"id": "int64", "customer": "string"}
@@ -128,14 +127,14 @@ def test_what_fails_in_between_leaves_everything_as_it_was(
         raise RuntimeError("stop")
 
     before, some = shape(store), orders(store, tmp_path)
-    settle: Callable[..., None] = Conflicts.settle
-    monkeypatch.setattr(Conflicts, "settle", fail)
+    stubs: Callable[..., None] = relations._stubs
+    monkeypatch.setattr(relations, "_stubs", fail)
     with pytest.raises(RuntimeError, match="stop"):
         some.load(ROWS)
     assert dropped
     assert shape(store) == before
     assert bare(store.endpoint, "SELECT count(*) FROM relation") == [(0,)]
-    monkeypatch.setattr(Conflicts, "settle", settle)
+    monkeypatch.setattr(relations, "_stubs", stubs)
     some.load(ROWS)
     assert shape(store) == before
     require_right(store, some)

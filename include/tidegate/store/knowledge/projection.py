@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from tidegate.store.knowledge import bulk, entities, jsontext, relations
 from tidegate.store.knowledge.conflicts import Conflicts
-from tidegate.store.knowledge.mapping import ACTIVE, Mapping
+from tidegate.store.knowledge.mapping import ACTIVE, Mapping, Rule
 from tidegate.store.knowledge.projecting import Touched, Work
 from tidegate.store.record.records import Records
 
@@ -49,17 +49,25 @@ def rebuild(
 
 
 def run(work: Work) -> None:
-    """Entities, then relations; what rules that are read contradict is settled at once."""
+    """Entities, then relations; what rules that are read contradict is settled then."""
     if any(rule.each for rule in work.mapping.rules):
         jsontext.prepare(work.script.connection)
-    conflicts = Conflicts(work.script) if work.mapping.state == ACTIVE else None
+    told: list[tuple[Rule, str]] = []
     with bulk.unindexed(work):
         for rule in work.mapping.rules:
-            work.script.values |= {"rule": rule.id, "type": rule.type}
+            _about(work, rule)
             kind = entities if rule.kind == "entity" else relations
-            keys = kind.project(work, rule)
-            if conflicts:
-                conflicts.settle(rule, keys)
+            told.append((rule, kind.project(work, rule)))
     if work.fresh:
         work.script.measure("entity", "type", "key", "rule")
         work.script.measure("relation", "rule", "record", "from_key", "to_key")
+    if work.mapping.state == ACTIVE:
+        conflicts = Conflicts(work.script)
+        for rule, keys in told:
+            _about(work, rule)
+            conflicts.settle(rule, keys)
+
+
+def _about(work: Work, rule: Rule) -> None:
+    """Bind what statements say of *rule*."""
+    work.script.values |= {"rule": rule.id, "type": rule.type}
