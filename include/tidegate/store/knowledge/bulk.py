@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, CursorResult
 
 from tidegate.store.knowledge.projecting import Work
 from tidegate.store.sqltext import MANY
@@ -25,51 +25,48 @@ def unindexed(work: Work) -> Iterator[None]:
     indexes = _dropped(connection) if _wanted(work) else []
     yield
     for making in indexes:
-        connection.exec_driver_sql(making)
+        _say(connection, making)
 
 
 def _wanted(work: Work) -> bool:
     relations = any(rule.kind == "relation" for rule in work.mapping.rules)
     if work.json.lite or not (work.fresh and relations):
         return False
-    return work.script.number(_EMPTY) == 0 and _some(work) == MANY
-
-
-def _some(work: Work) -> int:
-    return work.script.number(_SOME, work.pieces, many=MANY)
+    script = work.script
+    return script.number(_ANY) == 0 and script.number(_SOME, work.pieces, many=MANY) == MANY
 
 
 def _dropped(connection: Connection) -> list[str]:
     """The statements that make the indexes again; none when somebody or something needs them."""
     try:
         with connection.begin_nested():
-            connection.exec_driver_sql("LOCK TABLE relation IN ACCESS EXCLUSIVE MODE NOWAIT")
-            indexes: list[Any] = [*connection.exec_driver_sql(_INDEXES)]
+            _say(connection, "LOCK TABLE relation IN ACCESS EXCLUSIVE MODE NOWAIT")
+            indexes = _say(connection, _INDEXES).all()
             for index in indexes:
-                connection.exec_driver_sql(_plain(index.drop))
-    except (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.ProgrammingError) as error:
+                _say(connection, index.drop)
+    except sa.exc.DBAPIError as error:
         if error.connection_invalidated:
             raise
         return []
-    return [_plain(index.make) for index in indexes]
+    return [index.make for index in indexes]
 
 
-def _plain(text: str) -> str:
-    """*text* for the driver, to which a percent sign begins a value."""
-    return text.replace("%", "%%")
+def _say(connection: Connection, text: str) -> CursorResult[Any]:
+    """Execute *text* as it stands: a percent sign in it begins no value."""
+    return connection.exec_driver_sql(text, execution_options={"no_parameters": True})
 
 
-_EMPTY = "SELECT count(*) FROM (SELECT 1 FROM relation LIMIT 1) AS one"
+_ANY = "SELECT count(*) FROM (SELECT 1 FROM relation LIMIT 1) AS one"
 
 _SOME = "SELECT count(*) FROM (SELECT 1 FROM {after} AS c LIMIT :many) AS first"
 
 # As they are, whoever made them.
 _INDEXES = """
 SELECT
-  CASE WHEN c.oid IS NULL THEN format('DROP INDEX %%s', i.indexrelid::regclass)
-    ELSE format('ALTER TABLE relation DROP CONSTRAINT %%I', c.conname) END AS drop,
+  CASE WHEN c.oid IS NULL THEN format('DROP INDEX %s', i.indexrelid::regclass)
+    ELSE format('ALTER TABLE relation DROP CONSTRAINT %I', c.conname) END AS drop,
   CASE WHEN c.oid IS NULL THEN pg_get_indexdef(i.indexrelid)
-    ELSE format('ALTER TABLE relation ADD CONSTRAINT %%I %%s', c.conname,
+    ELSE format('ALTER TABLE relation ADD CONSTRAINT %I %s', c.conname,
       pg_get_constraintdef(c.oid)) END AS make
 FROM pg_index AS i
 LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x')
