@@ -15,7 +15,7 @@ from store.deliveries import Delivery
 from store.plainly import Told, differences, recomputed, stored
 from tidegate.pipeline.vocabulary import Vocabulary
 from tidegate.store import open_store
-from tidegate.store.knowledge import bulk
+from tidegate.store.knowledge import bulk, entities
 from tidegate.store.store import Store
 
 HISTORIES = {"sqlite": 30, "postgres": 10}
@@ -130,6 +130,7 @@ def test_knowledge_is_a_function_of_the_live_records(
     for seed in range(HISTORIES[database]):
         chance = random.Random(seed)
         monkeypatch.setattr(bulk, "MANY", 1 if seed % 2 else 1000)
+        monkeypatch.setattr(entities, "SAMPLE", 100 if seed // 2 % 2 else 0)
         with open_store(server.fresh()) as store:
             orders = Delivery(
                 store, tmp_path, "shop.orders", ORDERS, ORDER_STREAM,

@@ -8,6 +8,9 @@ from tidegate.store.knowledge.mapping import Rule
 from tidegate.store.knowledge.projecting import LIVE, Work
 from tidegate.store.record.records import ref_name
 
+SAMPLE = 100
+"""Touched entities of which none may be known, or it is not tried whether all of them are new."""
+
 
 def project(work: Work, rule: Rule) -> str:
     """Project an entity rule; returns a query of the keys that it may have changed."""
@@ -23,12 +26,24 @@ def project(work: Work, rule: Rule) -> str:
     pieces["needed"] = work.script.columns(
         ["_key", "_valid", ref_name(rule.key), *work.columns(rule)], "c."
     )
-    others = not work.fresh and _others(work, pieces)
+    if work.added and _described(work, pieces):
+        return pieces["touched"]
+    others = _others(work, pieces)
     pieces["spoken"] = work.filled(_SPOKEN + (_BESIDE if others else ""), pieces)
-    if not work.fresh:
-        work.script.run(_VANISH, pieces)
-    work.script.run(_DESCRIBE + ("" if work.fresh else _AGAIN), pieces)
+    work.script.run(_VANISH, pieces)
+    work.script.run(_DESCRIBE + _AGAIN, pieces)
     return pieces["touched"]
+
+
+def _described(work: Work, pieces: dict[str, str]) -> bool:
+    """Whether all touched entities are new; then they are described now."""
+    pieces["spoken"] = work.filled(_SPOKEN, pieces)
+    if work.fresh:
+        work.script.run(_DESCRIBE, pieces)
+        return True
+    if work.script.number(_KNOWN, pieces, sample=SAMPLE):
+        return False
+    return work.script.run(_DESCRIBE + _UNLESS, pieces) == work.script.number(_COUNT, pieces)
 
 
 def _others(work: Work, pieces: dict[str, str]) -> bool:
@@ -145,6 +160,18 @@ ON CONFLICT (type, key, rule) DO UPDATE SET name = excluded.name, seq = excluded
 WHERE entity.record <> excluded.record OR entity.attributes <> excluded.attributes
   OR entity.name IS DISTINCT FROM excluded.name OR entity.valid IS DISTINCT FROM excluded.valid
 """
+
+_UNLESS = """
+ON CONFLICT (type, key, rule) DO NOTHING
+"""
+
+_KNOWN = """
+SELECT count((SELECT e.seq FROM entity AS e
+  WHERE e.type = :type AND e.key = c.{ref} AND e.rule = :rule))
+FROM (SELECT c.{ref} FROM {after} AS c LIMIT :sample) AS c
+"""
+
+_COUNT = "SELECT count(*) FROM ({touched}) AS t"
 
 _VANISH = """
 DELETE FROM entity WHERE type = :type AND rule = :rule

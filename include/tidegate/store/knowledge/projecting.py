@@ -23,12 +23,14 @@ TABLES = {name: f"tidegate_{name}" for name in ("after", "before", "others")}
 class Touched:
     """Which records to look at, as conditions in SQL.
 
-    new  on the current table, called ``{0}``: records that say something, maybe something else now
-    old  on ``c``, the history: what those records said before
+    new    on the current table, called ``{0}``: records that say something, maybe something new
+    old    on ``c``, the history: what those records said before
+    whole  whether *old* finds all of that
     """
 
     new: str
     old: str
+    whole: bool = False
 
 
 class Work:
@@ -36,7 +38,8 @@ class Work:
 
     ``{after}`` is a table of what they say now, if they live, ``{before}`` of what they said. They
     are copied out, because no planner guesses how many rows the newest commit has. *fresh* means
-    that nothing was said before by this mapping: then ``{after}`` is looked up in place.
+    that nothing was said before by this mapping: then ``{after}`` is looked up in place. *added*,
+    that nothing was said before by the records that were touched.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Work:
         }
         self.fresh = not self._has_said()
         self._look(touched.new.format("c"), touched.old)
+        self.added = self.fresh or (touched.whole and not self.script.number(_ANY, self.pieces))
 
     def _has_said(self) -> bool:
         rules = ", ".join(str(rule.id) for rule in self.mapping.rules) or "NULL"
@@ -116,4 +120,5 @@ SELECT count(*) FROM (
   UNION ALL SELECT 1 FROM entity WHERE type IN ({types}) AND rule IN ({rules}) LIMIT 1) AS said
 """
 _AFTER = "SELECT {columns} FROM {current} AS c WHERE {new} AND {live}"
+_ANY = "SELECT count(*) FROM (SELECT 1 FROM {before} LIMIT 1) AS one"
 _BEFORE = "SELECT {columns} FROM {history} AS c WHERE {old}"

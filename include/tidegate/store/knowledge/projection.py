@@ -20,7 +20,7 @@ from tidegate.store.knowledge.mapping import ACTIVE, Mapping, Rule
 from tidegate.store.knowledge.projecting import Touched, Work
 from tidegate.store.record.records import Records
 
-_BY_COMMIT = Touched(new="{0}._seq = :seq", old="c._seq_to = :seq AND c._seq < :seq")
+_BY_COMMIT = Touched(new="{0}._seq = :seq", old="c._seq_to = :seq AND c._seq < :seq", whole=True)
 
 
 def project(connection: Connection, records: Records, mapping: Mapping, seq: int) -> None:

@@ -12,13 +12,13 @@ def project(work: Work, rule: Rule) -> str:
     """Project a relation rule; returns a query of the keys that its relations begin at."""
     new, old = (_statements(work, rule, table) for table in ("after", "before"))
     pieces = {**work.pieces, "new": new, "old": old}
-    if not work.fresh:
+    if not work.added:
         # An array is said anew as a whole: its statements are numbered.
         kept = "" if rule.each else work.filled(_STILL_SAID, pieces)
         pieces["unsaid"] = work.filled(_UNSAID, {**pieces, "kept": kept})
         if work.script.number(_ANY_UNSAID, pieces):
             work.script.run(_UNSAY, pieces)
-    work.script.run(_SAY + (_IN_ORDER if work.fresh else _UNLESS_SAID + _IN_ORDER + _AGAIN), pieces)
+    work.script.run(_SAY + (_IN_ORDER if work.added else _UNLESS_SAID + _IN_ORDER + _AGAIN), pieces)
     for type_ in dict.fromkeys(type_ for _, type_ in rule.stubs):
         _stubs(work, rule, type_, pieces)
     return f"SELECT from_key FROM ({new}) AS n UNION SELECT from_key FROM ({old}) AS o"
@@ -31,7 +31,7 @@ def _stubs(work: Work, rule: Rule, type_: str, pieces: dict[str, str]) -> None:
     for end in ends:
         filled = {**pieces, "end": end, "unmentioned": unmentioned}
         work.script.run(_MENTION, filled, type=type_)
-        if not work.fresh:
+        if not work.added:
             work.script.run(_FORGET, filled, type=type_)
 
 

@@ -85,7 +85,7 @@ def _merged(script: Script, records: Records) -> tuple[int, Fates]:
     """How many rows of the stage repeated another one, and the fates of the others."""
     made = pieces.of(script, records)
     empty = script.number(_COUNT_SOME) == 0
-    script.run(_ADD_ACTION, {"action": "insert" if empty else "new"})
+    script.run(_ADD_ACTION)
     return (_begin if empty else _go_on)(script, made, records)
 
 
@@ -171,7 +171,7 @@ _TAKE_BACK = "CREATE TEMPORARY TABLE {stage} AS SELECT {values} FROM {current}"
 
 _EMPTY = "TRUNCATE {current}"
 
-_ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT '{action}'"
+_ADD_ACTION = "ALTER TABLE {stage} ADD COLUMN _action TEXT DEFAULT 'insert'"
 
 _ADD_PLACE = "ALTER TABLE {stage} ADD COLUMN _place {place}"
 
@@ -208,11 +208,10 @@ UPDATE {stage} SET _place = found.there, _action = found.action FROM (
   SELECT s.{row} AS place, c.{row} AS there, CASE
     WHEN c._hash = s._hash THEN 'same'
     WHEN s._action = 'stale' THEN 'stale'
-    WHEN c._key IS NULL THEN 'insert'
     WHEN (s._token, s._hash) < (c._token, c._hash) THEN 'stale'
     WHEN s._deleted AND NOT c._deleted THEN 'delete'
     ELSE 'update' END AS action
-  FROM {stage} AS s LEFT JOIN {found}
+  FROM {stage} AS s CROSS JOIN {found}
 ) AS found WHERE found.place = {stage}.{row}
 """
 

@@ -43,9 +43,10 @@ def of(script: Script, records: Records) -> Pieces:
     }
 
 
+# SQLite keeps to the order of a cross join.
 _JOINED = "{current} AS c ON c._key = s._key"
 
 # Row by row, through the index: PostgreSQL might rather read all of a large table for some rows.
 _LOOKED_UP = """LATERAL (
     SELECT ctid, _key, _token, _hash, _deleted FROM {current} WHERE _key = s._key OFFSET 0
-  ) AS c ON true"""
+  ) AS c"""
