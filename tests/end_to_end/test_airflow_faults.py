@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import services
-from faults.airflow_faults import Plant
+from faults.airflow_faults import run_trial
+from faults.plant import Plant
 
 
 def test_a_killed_scheduler_and_a_task_that_runs_twice_lose_nothing_and_need_no_help(
@@ -13,6 +14,6 @@ def test_a_killed_scheduler_and_a_task_that_runs_twice_lose_nothing_and_need_no_
 ) -> None:
     with Plant(tmp_path, mariadb, postgres, heartbeat=10) as plant:
         for kind in ("scheduler", "supervisor-stopped"):
-            trial = plant.trial(kind)
+            trial = run_trial(plant, kind)
             assert trial.struck
             assert trial.clean, trial

@@ -248,6 +248,11 @@ PLANTED: list[Problem] = [
         "sqlite": (DROP["sqlite"], ("INSERT INTO orders (id) WITH RECURSIVE n(i) AS (SELECT 11 "
                    "UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n")),
     }, {"unindexed": "allow", "statement_timeout": "0.15s"}),
+    ("large-first-load", {
+        "mysql": ("INSERT INTO orders (id) SELECT seq + 10 FROM seq_1_to_50",
+                  "ANALYZE TABLE orders"),
+        "postgres": ("INSERT INTO orders (id) SELECT generate_series(11, 50)", "ANALYZE orders"),
+    }, {"backfill": {"chunk_rows": 4}}),
     ("replica", {"mysql": ()}, {}),
     ("clock-apart", {"mysql": ()}, {}),
     ("row-security", {"postgres": (

@@ -48,6 +48,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check, tuple[str, ...]], ...] = (
     (_ALL, rows.future, ("future-rows",)),
     (_ALL, rows.large_pages, ("large-pages",)),
     (_ALL, rows.slow_read, ("slow-read",)),
+    (_SERVERS, rows.first_load, ("large-first-load",)),
     (_POSTGRES, postgres.select, ("no-select",)),
     (_POSTGRES, postgres.row_security, ("row-security",)),
     (_SERVERS, rights.excess, ("too-many-rights",)),
@@ -66,8 +67,8 @@ CHECKS: tuple[tuple[tuple[str, ...], Check, tuple[str, ...]], ...] = (
 OF_CURSORS: tuple[Check, ...] = (
     table.index, stamps.generated, stamps.never_moves, stamps.stamped, mysql.rounding,
     stamps.summer, stamps.zone, stamps.clock, rows.ties, rows.null_cursor, rows.zero_cursor,
-    rows.future, rows.slow_read, mysql.replica, postgres.replica, mysql.held, postgres.held,
-    rights.bound,
+    rows.future, rows.slow_read, rows.first_load, mysql.replica, postgres.replica, mysql.held,
+    postgres.held, rights.bound,
 )  # fmt: skip
 """What is of no interest where the whole table is read in every run."""
 

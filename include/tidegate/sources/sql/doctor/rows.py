@@ -17,6 +17,8 @@ SIZED = 200
 PAGE_BYTES = 64 * 2**20
 ROWS_PER_SECOND = 100_000
 """What a server reads and sorts in a second, carefully guessed."""
+CHUNKS = 10
+"""A first load of more chunks than these is worth a run of its own."""
 
 
 def ties(case: Case) -> Iterator[Finding]:
@@ -127,6 +129,24 @@ def slow_read(case: Case) -> Iterator[Finding]:
         f"unindexed: allow reads and sorts about {rows:,} rows for each page, which may well take "
         f"longer than statement_timeout: {case.stream.statement_timeout}.",
         "Make the index, or raise statement_timeout: and run it seldom.",
+    )
+
+
+def first_load(case: Case) -> Iterator[Finding]:
+    """A large table is better loaded in chunks, which somebody has to begin."""
+    by = case.stream.backfill.by or case.stream.cursor
+    if not case.temporal or by != case.stream.cursor or not case.table.orders_by(case.cursor.name):
+        return
+    rows, chunk = case.server.rows(), case.stream.backfill.chunk_rows
+    if rows is None or rows <= CHUNKS * chunk:
+        return
+    yield case.find(
+        "note",
+        "large-first-load",
+        f"about {rows:,} rows: the first sync reads all of them in one run, which begins anew when "
+        "it is interrupted.",
+        f"Trigger {case.name}.backfill before the sync is unpaused: it loads them in chunks of "
+        f"{chunk:,}, several at once, and only what was interrupted is repeated.",
     )
 
 
