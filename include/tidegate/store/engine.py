@@ -84,6 +84,7 @@ def _postgres(endpoint: Endpoint) -> Engine:
         max_overflow=-1,
         pool_pre_ping=True,
         hide_parameters=True,
+        use_native_hstore=False,  # which would be asked for with each first connection
         connect_args={
             "connect_timeout": 10,
             "prepare_threshold": None,  # plans would outlive the columns they were made for

@@ -36,7 +36,7 @@ from tidegate import objects, settings
 from tidegate.errors import MismatchError
 from tidegate.fields import duration
 from tidegate.pipeline.models import Keep
-from tidegate.store import arrivals, ledger, quarantine
+from tidegate.store import arrivals, catalogue, ledger, quarantine
 from tidegate.store.reading import asof
 from tidegate.store.record import frames
 from tidegate.store.record.effective import NAMELESS
@@ -186,7 +186,7 @@ def _nameless(connection: Connection) -> dict[str, str]:
 
 
 def _has_history(connection: Connection, stream: str, limits: _Limits) -> bool:
-    return limits.seq > 0 and sa.inspect(connection).has_table(current_name(stream))
+    return limits.seq > 0 and catalogue.has(connection, current_name(stream))
 
 
 def _place(connection: Connection, stream: str) -> tuple[str, str]:

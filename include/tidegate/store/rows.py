@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.errors import ConfigError
+from tidegate.store import catalogue
 from tidegate.store.record.records import current_name
 from tidegate.store.tables import quarantine_table
 
@@ -21,7 +22,7 @@ def keys(connection: Connection, stream: str) -> Iterator[tuple[str, int, str]]:
     Rows that the source was asked for and did not have are not among them.
     """
     current = current_name(stream)
-    if sa.inspect(connection).has_table(current):
+    if catalogue.has(connection, current):
         table = sa.table(current, sa.column("_key"), sa.column("_source_hash"))
         query = sa.select(table.c._key, table.c._source_hash).where(
             table.c._source_hash.is_not(None)
@@ -41,7 +42,7 @@ def lookup(
 ) -> dict[Any, Any]:
     """For each of *values* of column *match* of *stream*: column *value* of its live record."""
     current = current_name(stream)
-    if not sa.inspect(connection).has_table(current):
+    if not catalogue.has(connection, current):
         return {}
     table = sa.Table(current, sa.MetaData(), autoload_with=connection)
     for name in (match, value):

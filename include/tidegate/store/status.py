@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from tidegate.model import Watermark
-from tidegate.store import ledger
+from tidegate.store import catalogue, ledger
 from tidegate.store.record.records import current_name
 from tidegate.store.tables import quarantine_table, run_table, stream_table, verification_table
 
@@ -51,7 +51,7 @@ def streams(connection: Connection) -> list[StreamStatus]:
 def _status(connection: Connection, row: Any) -> StreamStatus:
     current = current_name(row.name)
     counts = {"live": 0, "deleted": 0, "duplicate": 0}
-    if sa.inspect(connection).has_table(current):
+    if catalogue.has(connection, current):
         quote = connection.dialect.identifier_preparer.quote
         query = (
             "SELECT CASE WHEN _deleted THEN 'deleted' WHEN _duplicate THEN 'duplicate' ELSE 'live' "

@@ -18,8 +18,8 @@ from sqlalchemy.engine import Connection, Engine
 from tidegate import settings
 from tidegate.connections import Endpoint
 from tidegate.errors import ConfigError
+from tidegate.store import catalogue, tables
 from tidegate.store import engine as engines
-from tidegate.store import tables
 from tidegate.store.record import views
 
 HEAD = "0005"
@@ -65,10 +65,9 @@ def ensure(engine: Engine, name: str, *, asked: bool = False) -> str | None:
 
 def version(connection: Connection) -> str | None:
     """The store's version; None where there is no store yet."""
-    inspector = sa.inspect(connection)
-    if inspector.has_table(tables.schema_table.name):
+    if catalogue.has(connection, tables.schema_table.name):
         return str(connection.execute(sa.select(tables.schema_table.c.version_num)).scalar_one())
-    return _BEFORE_VERSIONS if inspector.has_table("tidegate_head") else None
+    return _BEFORE_VERSIONS if catalogue.has(connection, "tidegate_head") else None
 
 
 def _lock(connection: Connection) -> None:
@@ -100,7 +99,7 @@ def _migrate(connection: Connection, found: str) -> None:
 
     config = _config()
     config.attributes["connection"] = connection
-    if not sa.inspect(connection).has_table(tables.schema_table.name):
+    if not catalogue.has(connection, tables.schema_table.name):
         tables.schema_table.create(connection)
         connection.execute(sa.insert(tables.schema_table).values(version_num=found))
     command.upgrade(config, HEAD)

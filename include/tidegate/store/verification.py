@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 from tidegate.connections import Endpoint
 from tidegate.errors import FencedError
 from tidegate.model import Json, Watermark
-from tidegate.store import engine, ledger
+from tidegate.store import catalogue, engine, ledger
 from tidegate.store.record.effective import Effective, number
 from tidegate.store.record.records import current_name, index_name
 from tidegate.store.sqltext import quoted
@@ -129,7 +129,7 @@ class Verifying:
         expression = number(self._engine.dialect.name, "_key", composite)
         make = f"INDEX {{how}} IF NOT EXISTS {quoted(name)} ON {quoted(current)} (({expression}))"
         with self._reading() as connection:
-            if not sa.inspect(connection).has_table(current) or _indexed(connection, name):
+            if not catalogue.has(connection, current) or _indexed(connection, name):
                 return
         if self._engine.dialect.name == "sqlite":
             with self._writing() as connection:

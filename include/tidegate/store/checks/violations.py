@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tidegate.store import catalogue
 from tidegate.store.sqltext import quoted
 
 MOST = 1_000
@@ -97,7 +98,7 @@ class Look:
 
     def has(self, table: str) -> bool:
         """Whether the store has *table*."""
-        return sa.inspect(self.connection).has_table(table)
+        return catalogue.has(self.connection, table)
 
 
 def filled(template: str, names: Mapping[str, str]) -> sa.TextClause:

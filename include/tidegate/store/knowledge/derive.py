@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate.pipeline.models import Stream
-from tidegate.store import ledger
+from tidegate.store import catalogue, ledger
 from tidegate.store.engine import make_room
 from tidegate.store.knowledge import mapping, projection, vocabulary
 from tidegate.store.knowledge.conflicts import Conflicts
@@ -62,7 +62,7 @@ def steps(engine: Engine, name: str, stream: Stream, rows: int = 20_000) -> Iter
 
 def _wanted(connection: Connection, name: str, stream: Stream) -> bool:
     """Whether anything is left to do before the file's mapping is the one that is read."""
-    if not sa.inspect(connection).has_table(current_name(name)):
+    if not catalogue.has(connection, current_name(name)):
         return False
     found = mapping.projected(connection, name)
     wanted = mapping.definition(stream, vocabulary.words(connection, stream.vocabulary))

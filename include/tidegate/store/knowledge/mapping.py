@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection
 from tidegate.pipeline.meaning import Entity, Load, Relation
 from tidegate.pipeline.models import Stream
 from tidegate.pipeline.vocabulary import Vocabulary
+from tidegate.store import catalogue
 from tidegate.store.knowledge import vocabulary
 from tidegate.store.record import dating
 from tidegate.store.record.records import current_name
@@ -166,7 +167,7 @@ def verdict(connection: Connection, found: list[Mapping], stream: Stream) -> str
 
 def _has_records(connection: Connection, name: str) -> bool:
     table = sa.table(current_name(name))
-    if not sa.inspect(connection).has_table(table.name):
+    if not catalogue.has(connection, table.name):
         return False
     query = sa.select(sa.literal(1)).select_from(table).limit(1)
     return connection.execute(query).first() is not None

@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tidegate.store import catalogue
 from tidegate.store.record.records import current_name
 from tidegate.store.sqltext import Script
 
@@ -27,7 +27,7 @@ class Effective:
         current = current_name(stream)
         self._script = Script(connection, {"current": current}, {"stream": stream})
         self._dialect = connection.dialect.name
-        self._loaded = sa.inspect(connection).has_table(current)
+        self._loaded = catalogue.has(connection, current)
         self._numbers = [number(self._dialect, key, composite) for key in ("c._key", "q.key")]
 
     def range(self, first: int | None, until: int | None) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateTable
 
 from tidegate.errors import ConfigError
+from tidegate.store import catalogue
 from tidegate.store.record import frames, staging, views
 from tidegate.store.record.records import LONGEST, RESERVED, Records, index_name
 from tidegate.store.sqltext import quoted
@@ -29,12 +30,12 @@ def ensure(connection: Connection, records: Records, seq: int = 0) -> Records:
 
     Raises ConfigError when a column's type changed to one that cannot hold what is stored.
     """
-    inspector = sa.inspect(connection)
-    there: list[str] = []
-    if inspector.has_table(records.current):
+    there = catalogue.made(connection, records.current).columns
+    if there:
         _retype(connection, records)
-        there = _extend(connection, records.current, records, inspector)
-        _extend(connection, records.history, records, inspector)
+        _extend(connection, records.current, there, records)
+        past = catalogue.made(connection, records.history).columns
+        _extend(connection, records.history, past, records)
     else:
         connection.execute(CreateTable(_table(connection, records.history, records)))
         if records.straight and not records.refs:
@@ -87,11 +88,8 @@ def _folded(name: str) -> bytes:
     return name.encode().lower()
 
 
-def _extend(
-    connection: Connection, table: str, records: Records, inspector: sa.Inspector
-) -> list[str]:
-    """Add what *table* lacks; returns the columns it had."""
-    there = [column["name"] for column in inspector.get_columns(table)]
+def _extend(connection: Connection, table: str, there: Collection[str], records: Records) -> None:
+    """Add what *table*, which has the columns *there*, lacks."""
     quote = connection.dialect.identifier_preparer.quote
     for column in _columns(records):
         if column.name not in there:
@@ -99,7 +97,6 @@ def _extend(
             connection.exec_driver_sql(
                 f"ALTER TABLE {quote(table)} ADD COLUMN {quote(column.name)} {kind}"
             )
-    return there
 
 
 def _retype(connection: Connection, records: Records) -> None:
@@ -149,28 +146,18 @@ def _types(columns: Iterable[Column]) -> dict[str, str]:
     return {column.name: str(column.type) for column in columns}
 
 
-def index_names(connection: Connection, table: str) -> set[str]:
-    """All of *table*'s; SQLAlchemy's inspector warns of those of expressions, on SQLite."""
-    query = "SELECT indexname FROM pg_indexes WHERE tablename = :table AND schemaname = "
-    query += "current_schema()"
-    if connection.dialect.name == "sqlite":
-        query = "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = :table"
-    return set(connection.execute(sa.text(query), {"table": table}).scalars())
-
-
 def index(connection: Connection, records: Records) -> None:
     """Give both tables the keys and indexes they lack."""
-    inspector = sa.inspect(connection)
     quote = connection.dialect.identifier_preparer.quote
     for table in (records.current, records.history):
-        there = index_names(connection, table)
+        there = catalogue.made(connection, table)
         model = _table(connection, table, records)
-        if not inspector.get_pk_constraint(table)["constrained_columns"]:
+        if not there.keyed:
             names = ", ".join(_KEYS[table == records.history])
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD PRIMARY KEY ({names})")
         for wanted in _indexed(records, table):
             name = index_name(table, wanted)
-            if name not in there:
+            if name not in there.indexes:
                 sa.Index(name, model.c[wanted]).create(connection)
 
 

@@ -17,6 +17,7 @@ from secrets import token_hex
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tidegate.store import catalogue
 from tidegate.store.record import staging
 from tidegate.store.record.records import Records
 from tidegate.store.sqltext import quoted
@@ -57,7 +58,7 @@ def _possible(connection: Connection, records: Records) -> bool:
     """Whether the stage's cells are all of the current table's, and that is not there yet."""
     texts = any(staging.as_text(column.type) for column in records.data)
     more = records.refs or records.marks or texts
-    return not more and not sa.inspect(connection).has_table(records.current)
+    return not more and not catalogue.has(connection, records.current)
 
 
 def _sweep(connection: Connection) -> None:
