@@ -74,8 +74,9 @@ def stop_supervisor(plant: Plant, trial: Trial) -> str:
         of = plant.holder()
         send(of["parent"], signal.SIGSTOP)
         send(of["pid"], signal.SIGSTOP)
-        if alive(of["pid"]):
-            break
+        if alive(of["pid"]) and plant.attempt(of).get("state") == "running":
+            break  # what is over has no next attempt
+        send(of["pid"], signal.SIGCONT)
         send(of["parent"], signal.SIGCONT)
     plant.airflow.wait("the next attempt", lambda: plant.attempt(of).get("try_number", 0)
                        > of["try_number"] and plant.attempt(of).get("pid"), PATIENCE)  # fmt: skip

@@ -2,6 +2,10 @@
 
 SQLAlchemy's inspector asks several, builds each of them anew, and is for all databases: of a small
 increment that would be a tenth of its time.
+
+PostgreSQL is asked for rows of ``pg_class``. Its ``to_regclass`` answers from a cache of the
+session: who has waited for a lock while another one made the table would still be told that there
+is none.
 """
 
 from __future__ import annotations
@@ -10,8 +14,6 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-
-from tidegate.store.sqltext import quoted
 
 
 @dataclass(frozen=True)
@@ -28,29 +30,31 @@ def has(connection: Connection, table: str) -> bool:
     """Whether there is *table*, or a view of that name."""
     if connection.dialect.name == "sqlite":
         return bool(connection.execute(_COLUMNS, {"table": table}).first())
-    return bool(connection.execute(_HAS, {"table": quoted(table)}).scalar_one())
+    return bool(connection.execute(_HAS, {"table": table}).first())
 
 
 def made(connection: Connection, table: str) -> Made:
     """How *table* was made; without columns where there is none."""
     if connection.dialect.name != "sqlite":
-        row = connection.execute(_MADE, {"table": quoted(table)}).one_or_none()
+        row = connection.execute(_MADE, {"table": table}).one_or_none()
         return Made(tuple(row.columns), tuple(row.indexes), row.keyed) if row else Made()
     columns = connection.execute(_COLUMNS, {"table": table}).all()
     indexes = connection.execute(_INDEXES, {"table": table}).scalars()
     return Made(tuple(name for name, _ in columns), tuple(indexes), any(key for _, key in columns))
 
 
-_HAS = sa.text("SELECT to_regclass(:table) IS NOT NULL")
+_SEEN = "FROM pg_class AS c WHERE c.relname = :table AND pg_table_is_visible(c.oid)"
 
-_MADE = sa.text("""
+_HAS = sa.text(f"SELECT 1 {_SEEN}")
+
+_MADE = sa.text(f"""
 SELECT
   ARRAY(SELECT CAST(a.attname AS TEXT) FROM pg_attribute AS a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
   ARRAY(SELECT CAST(n.relname AS TEXT) FROM pg_index AS i JOIN pg_class AS n
     ON n.oid = i.indexrelid WHERE i.indrelid = c.oid) AS indexes,
   EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary) AS keyed
-FROM pg_class AS c WHERE c.oid = to_regclass(:table)
+{_SEEN}
 """)
 
 _COLUMNS = sa.text("SELECT name, pk FROM pragma_table_info(:table)")
