@@ -17,7 +17,7 @@ import httpx
 import services
 from airflows import Airflow, metadata
 from demo.airflow import not_ready
-from faults.world import place_of
+from faults.world import STREAMS, place_of
 from faults.writers import Writers
 
 DAG = "items.item"
@@ -29,17 +29,6 @@ PIPELINE = """\
 connection: items_db
 defaults: {schedule: 2s, retries: 50, retry_delay: 1s, max_retry_delay: 2s, page_rows: 200,
            statement_timeout: 4s}
-streams:
-  item:
-    table: item
-    primary_key: id
-    cursor: updated_at
-    deleted: {column: gone}
-    clean:
-      - to_number: {columns: [amount], type: "decimal(12,2)"}
-    load:
-      entities:
-        - {type: Item, key: id, attributes: [rev, amount]}
 """
 UNDER_WAY = {None, "scheduled", "queued", "running", "restarting", "up_for_retry"}
 
@@ -61,7 +50,9 @@ class Plant:
         self.closing.callback(self.postgres.close)
         files = folder / "files"
         files.mkdir(parents=True)
-        (files / "items.yaml").write_text(PIPELINE, encoding="utf-8")
+        (files / "items.yaml").write_text(
+            PIPELINE + STREAMS.replace("{expect}", ""), encoding="utf-8"
+        )
         self.connections = {
             "AIRFLOW_CONN_ITEMS_DB": source.uri(self.source),
             "AIRFLOW_CONN_TIDEGATE_STORE": store.uri(self.store),

@@ -26,9 +26,7 @@ EXPECT = """\
     expect:
       - expect_column_values_to_not_be_null: {column: amount}
 """
-PIPELINE = """\
-connection: items_db
-defaults: {page_rows: 40, statement_timeout: 4s}
+STREAMS = """\
 streams:
   item:
     table: item
@@ -41,6 +39,10 @@ streams:
       entities:
         - {type: Item, key: id, attributes: [rev, amount]}
 """
+PIPELINE = f"""\
+connection: items_db
+defaults: {{page_rows: 40, statement_timeout: 4s}}
+{STREAMS}"""
 
 
 class UnableError(Exception):

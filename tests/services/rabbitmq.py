@@ -9,6 +9,7 @@ import subprocess
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pika
@@ -83,6 +84,15 @@ class Broker:
         user, password = quote(self.admin.user or "", ""), quote(self.admin.password or "", "")
         place = f"{self.admin.host}:{self.admin.port}/{quote(self.admin.database or '/', '')}"
         return f"amqp://{user}:{password}@{place}"
+
+
+def waiting(connection: pika.BlockingConnection, channel: Any, queue: str) -> int:
+    """Messages in *queue*, once nobody consumes it."""
+    while True:
+        found = channel.queue_declare(queue, passive=True).method
+        if not found.consumer_count:
+            return int(found.message_count)
+        connection.sleep(0.01)
 
 
 @cache

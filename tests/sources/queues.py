@@ -93,8 +93,4 @@ class Bench:
 
     def waiting(self) -> int:
         """Messages in the queue, once nobody consumes it."""
-        while True:
-            found = self.channel.queue_declare(self.queue, passive=True).method
-            if not found.consumer_count:
-                return int(found.message_count)
-            self.connection.sleep(0.01)
+        return rabbitmq.waiting(self.connection, self.channel, self.queue)

@@ -82,11 +82,7 @@ class Queue(Peer):
 
     def pending(self) -> int:
         """When the consumer is gone, all that is not acknowledged waits."""
-        while True:
-            found = self._channel.queue_declare(self.queue, passive=True).method
-            if not found.consumer_count:
-                return int(found.message_count)
-            self._connection.sleep(0.01)
+        return rabbitmq.waiting(self._connection, self._channel, self.queue)
 
     def close(self) -> None:
         self._channel.queue_delete(self.queue)
