@@ -171,17 +171,19 @@ def test_a_read_that_was_given_up_does_not_give_back_the_lease_of_the_next(
 ) -> None:
     shop = opened(sqlite, sqlite)
     shop.insert(*(row(key) for key in range(1, 60)))
-    given_up, resisted, leases = Event(), Event(), []
+    cleaning_it, given_up, resisted, leases = Event(), Event(), Event(), []
 
     def changed(source: SqlSource, before: Changed = SqlSource.changed) -> str | None:
         if given_up.is_set():
             return before(source)
+        assert cleaning_it.wait(30)  # otherwise nothing of this read would be there to resist
         given_up.set()
         return "a column came"
 
     def apply(*arguments: Any, before: Any = cleaning.apply) -> Any:
         if resisted.is_set():
             return before(*arguments)
+        cleaning_it.set()
         assert given_up.wait(30)
         resisted.set()
         raise DataError("a page of the first read resists")
