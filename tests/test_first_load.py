@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from services import Server
 from shops import STAMP, Shop
 from tidegate import backfill, faults, path, stage
-from tidegate.errors import BusyError, ConfigError, DataError, FencedError
+from tidegate.errors import BusyError, ConfigError, DataError, FencedError, LargeLoadError
 from tidegate.model import Increment, Mode, Report, Request, Watermark, Window
 
 T0 = datetime(2026, 3, 1)
@@ -221,3 +222,52 @@ def test_what_windows_of_the_cursor_cannot_cut_says_what_to_do(
     with pytest.raises(ConfigError, match="cannot be read as a whole in chunks"):
         backfill.begin(small.job(**fields), small.request())
     assert small.run(Mode.FULL, **fields).pulled == ROWS + 2
+
+
+def analysed(shop: Shop) -> Shop:
+    """What the server guesses is what there is; SQLite guesses nothing."""
+    kind = shop.source.kind
+    if kind != "sqlite":
+        shop.execute("ANALYZE TABLE orders" if kind == "mysql" else "ANALYZE orders")
+    return shop
+
+
+@pytest.mark.parametrize("shop", PAIRS[:2], indirect=True)
+def test_who_asks_not_to_read_so_many_is_refused_until_something_is_loaded(shop: Shop) -> None:
+    job, run = analysed(shop).job(), Request("shop.orders", "sync")
+    few = replace(run, most=ROWS + 1)
+    with pytest.raises(LargeLoadError, match=f"about {ROWS + 2} rows, more than {ROWS + 1}"):
+        path.pull(job, few)
+    assert shop.stored("run_id", "tidegate_run") == []
+    assert watermark(shop) is None
+    head, chunks = begin(shop)  # the lease was given back
+    with pytest.raises(BusyError):
+        path.pull(job, few)
+    for chunk in chunks:
+        read(shop, head, chunk)
+    backfill.finish(job, head)
+    assert path.run(job, few).watermark is not None
+
+
+@pytest.mark.parametrize("shop", PAIRS[:2], indirect=True)
+def test_a_first_load_that_is_small_enough_is_read_at_once(shop: Shop) -> None:
+    few = Request("shop.orders", "sync", most=ROWS + 2)
+    assert path.run(analysed(shop).job(), few).pulled == ROWS + 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"cursor": "id"}, {"backfill": {"by": "total", "chunk_rows": 16}}, {"unindexed": "allow"}],
+    ids=["a number", "windows by another column", "no index"],
+)
+@pytest.mark.parametrize("shop", PAIRS[:1], indirect=True)
+def test_what_cannot_be_cut_is_read_at_once(shop: Shop, fields: dict[str, Any]) -> None:
+    if "unindexed" in fields:
+        shop.execute("DROP INDEX by_changed ON orders")
+    few = Request("shop.orders", "sync", most=1)
+    assert path.run(analysed(shop).job(**fields), few).pulled == ROWS + 2
+
+
+def test_a_server_that_does_not_guess_is_read_at_once(small: Shop) -> None:
+    few = Request("shop.orders", "sync", most=1)
+    assert path.run(small.job(), few).pulled == ROWS + 2

@@ -135,7 +135,7 @@ def test_a_watched_stream_also_runs_by_its_clock(read: dict[str, Any]) -> None:
     assert (fresh["timetable"], fresh["clock"]) == ("AssetOrTimeSchedule", "DeltaTriggerTimetable")
     assert orders["timetable"] == orders["clock"] == "DeltaTriggerTimetable"
     assert nightly["timetable"] == nightly["clock"] == "CronTriggerTimetable"
-    assert dags["shop.fresh.backfill"]["timetable"] == "CronDataIntervalTimetable"
+    assert dags["shop.fresh.backfill"]["clock"] == "CronDataIntervalTimetable"
     assert fresh["params"] == orders["params"]
     assert "`30s`, and at once when a look at the source" in fresh["doc"]
     assert "| `30s` |" in orders["doc"]
@@ -208,7 +208,7 @@ def test_what_a_task_returns_is_one_xcom(read: dict[str, Any]) -> None:
 
 def test_a_backfill_dag_is_periodic_and_never_scheduled_by_itself(read: dict[str, Any]) -> None:
     window = read["dags"]["shop.orders.backfill"]
-    assert window["timetable"] == "CronDataIntervalTimetable"
+    assert window["clock"] == "CronDataIntervalTimetable"
     assert window["end"].startswith("2021-04-30")
     assert "backfill" in window["tags"]
 

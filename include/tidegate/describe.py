@@ -55,13 +55,16 @@ def backfill(source: Source, name: str, spec: Stream) -> str:
             f"Reads `{spec.what}` in windows of one {spec.backfill.every} of `{column}`, each in",
             f"chunks of {spec.backfill.chunk_rows:,} rows or so: as many at once as the pool has",
             "slots. To read a chunk once more, clear its tasks.",
-            "It is never scheduled: use **Trigger → Backfill**, or",
+            "No clock runs it: use **Trigger → Backfill**, or",
             "",
             f"    airflow backfill create --dag-id {source.name}.{name}.backfill \\",
             "        --from-date 2026-01-01 --to-date 2026-01-31",
             "",
             "It may run beside the sync, twice, or in any order: newer content is never",
             "overwritten by older, and the watermark does not move.",
+            "",
+            "Triggered without an interval, it reads everything. A large first load the sync",
+            "leaves to it, unless it is paused.",
         ]
     )
 

@@ -14,6 +14,7 @@
     ├── OvertakenError       nothing to do: another run was faster         the run is skipped
     │   ├── BusyError        another run holds the stream now                the run is skipped
     │   └── FencedError      another run took the stream over                the run is skipped
+    ├── LargeLoadError       begin it in chunks, who asked not to read so many: nothing was read
     ├── MismatchError        compare: two sides that must agree do not     not retried
     └── TrimmedError         start from a snapshot: that history is gone   not retried
 
@@ -70,6 +71,10 @@ class BusyError(OvertakenError):
 
 class FencedError(OvertakenError):
     """Another run took the stream over while this one did not stir."""
+
+
+class LargeLoadError(TidegateError):
+    """A first load has more rows than who asked for it wants in one run; nothing was read."""
 
 
 class MismatchError(TidegateError):

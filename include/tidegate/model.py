@@ -131,7 +131,8 @@ class Request:
     *run_id* is Airflow's, or one the command line made up; *attempt* counts from 1. *keys*, of a
     repair, are the ``_key`` texts of the rows to read again; *deletes* says that those the source
     does not have become tombstones. *fence* is that of the lease which a larger run holds, when
-    this is one of its chunks; 0: none.
+    this is one of its chunks; 0: none. *most*: a first load of more rows is not to be begun, where
+    it could be cut into chunks; None: it is.
     """
 
     stream: str
@@ -143,6 +144,7 @@ class Request:
     keys: tuple[str, ...] = ()
     deletes: bool = False
     fence: int = 0
+    most: int | None = None
 
     @property
     def chunk(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tidegate import drift, faults, preflight, progress, stage
 from tidegate.coming import Onward
-from tidegate.errors import ChangedError, TidegateError, UnavailableError
+from tidegate.errors import ChangedError, LargeLoadError, TidegateError, UnavailableError
 from tidegate.job import Job
 from tidegate.model import PAGE_BITS, Increment, Mode, Request, StagedPage, Watermark
 
@@ -33,7 +33,8 @@ def pull(job: Job, request: Request, onward: Onward | None) -> Increment:
     """Stage what is new; with nothing new, move the watermark.
 
     Raises BusyError when another run holds the stream, FencedError when one took it over,
-    ChangedError when the table changes again and again while it is read.
+    ChangedError when the table changes again and again while it is read, LargeLoadError when the
+    first load has more rows than *request* allows.
     """
     preflight.require_window(job, request.mode)
     with job.store() as store, leased(store, request) as fence:
@@ -65,6 +66,8 @@ class Reading:
 def _pull(job: Job, reading: Reading, onward: Onward | None) -> Increment:
     request, store, source = reading.request, reading.store, reading.source
     state = store.state(request.stream)
+    if state.watermark is None and request.most is not None:
+        _require_few(source, request.stream, request.most)
     first = state.generation == 0 and request.mode is not Mode.REPLAY
     warnings = preflight.admit(job) if first and not request.chunk else ()
     verdict = drift.judge(job, store, source, request.mode, first=first)
@@ -102,6 +105,14 @@ def _pull(job: Job, reading: Reading, onward: Onward | None) -> Increment:
     if increment.empty and request.mode.advances:
         return replace(increment, high=store.touch(increment))
     return increment
+
+
+def _require_few(source: Rows, stream: str, most: int) -> None:
+    from tidegate.sources import Cuttable
+
+    rows = source.estimate() if isinstance(source, Cuttable) else None
+    if rows is not None and rows > most:
+        raise LargeLoadError(f"{stream}: about {rows:,} rows, more than {most:,}, for the first load.")
 
 
 def _stage(

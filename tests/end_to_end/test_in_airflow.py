@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 import services
-from airflows import ATTENTIVE, Airflow, metadata
+from airflows import ATTENTIVE, FINAL, Airflow, metadata
 from tidegate.connections import Endpoint
 
 SECRET = "p@ss/W0rd+x!yz"
@@ -72,6 +72,8 @@ streams:
     primary_key: id
     cursor: changed
     backfill: {chunk_rows: 100}
+  many: {table: many, primary_key: id, cursor: changed, backfill: {chunk_rows: 100}}
+  paused: {table: many, primary_key: id, cursor: changed, backfill: {chunk_rows: 100}}
 """
 
 
@@ -88,6 +90,13 @@ def shop(mariadb: services.Server) -> Endpoint:
         "KEY (changed))",
         "INSERT INTO `lines` SELECT seq, 2 * seq, '2026-03-01' + INTERVAL seq MINUTE "
         "FROM seq_0_to_349",
+        "CREATE TABLE many (id BIGINT PRIMARY KEY, changed DATETIME NOT NULL, KEY (changed))",
+        "INSERT INTO many SELECT seq, '2026-03-01' + INTERVAL seq MINUTE FROM seq_0_to_149",
+        "ANALYZE TABLE many",
+        # Enough for the server to believe; chunks take their time here.
+        "UPDATE mysql.innodb_table_stats SET n_rows = 5000 "
+        "WHERE database_name = DATABASE() AND table_name = 'many'",
+        "FLUSH TABLE many",
     )
     return endpoint
 
@@ -128,9 +137,10 @@ def airflow(
     )
     try:
         unpaused = (
-            "shop.orders", "shop.orders.backfill", "locked_out.orders", "history.lines.backfill",
+            "shop.orders", "locked_out.orders", "history.many", "history.paused",
         )  # fmt: skip
         opened.wait_for_dags(*unpaused, *BROKEN_IDS)
+        opened.pause("history.paused.backfill")
         for dag in unpaused:
             opened.pause(dag, paused=False)
         yield opened
@@ -312,6 +322,58 @@ def test_a_backfill_without_an_interval_is_a_first_load_in_chunks(
     assert (total["chunks"], total["pulled"], total["unchanged"]) == (4, 350, 350)
     ((watermark,),) = stored(folder, known)
     assert json.loads(watermark)["column"] == "changed"
+
+
+def loads(airflow: Airflow, folder: Path, stream: str) -> list[str]:
+    """The states of the runs that brought 150 rows, of both DAGs; their tasks have ended."""
+    name = f"history.{stream}"
+    mark = f"SELECT watermark FROM tidegate_stream WHERE name = '{name}' AND watermark IS NOT NULL"
+    airflow.wait(f"a watermark of {name}", lambda: stored(folder, mark))
+    assert stored(folder, f"SELECT count(*) FROM history__{stream}") == [(150,)]
+    done = f"SELECT mode FROM tidegate_run WHERE stream = '{name}' AND pulled > 0 ORDER BY seq"
+    return [mode for (mode,) in stored(folder, done)]
+
+
+def ended(airflow: Airflow, dag: str, runs: int) -> list[dict[str, Any]]:
+    """The DAG's runs, the oldest first, when there are so many and all are over."""
+
+    def found() -> list[dict[str, Any]] | None:
+        there = airflow.call("GET", f"/api/v2/dags/{dag}/dagRuns")["dag_runs"]
+        over = len(there) >= runs and all(run["state"] in FINAL for run in there)
+        return sorted(there, key=lambda run: run["run_after"]) if over else None
+
+    return list(airflow.wait(f"{runs} runs of {dag}", found))
+
+
+def test_a_large_first_load_is_left_to_the_backfill_dag(airflow: Airflow, folder: Path) -> None:
+    dag = "history.many.backfill"
+    assert loads(airflow, folder, "many") == ["window", "window"]
+    sync = ended(airflow, "history.many", 1)[0]
+    states = {name: task["state"] for name, task in airflow.tasks(*run_of(sync)).items()}
+    assert states.pop("pull") == "success"
+    assert set(states.values()) == {"skipped"}
+    first = ended(airflow, dag, 1)[0]
+    assert (first["run_type"], first["state"]) == ("asset_triggered", "success")
+
+    number = airflow.call("GET", "/api/v2/assets", name_pattern="history.many.large")["assets"][0]
+    airflow.call("POST", "/api/v2/assets/events", {"asset_id": number["id"]})
+    late = ended(airflow, dag, 2)[-1]
+    states = {name: task["state"] for name, task in airflow.tasks(*run_of(late)).items()}
+    assert states["split"] == "skipped"
+    assert loads(airflow, folder, "many") == ["window", "window"]
+
+
+def test_a_large_first_load_is_read_at_once_where_the_backfill_dag_is_paused(
+    airflow: Airflow, folder: Path
+) -> None:
+    assert loads(airflow, folder, "paused") == ["increment"]
+    sync = ended(airflow, "history.paused", 1)[0]
+    assert "history.paused.backfill is paused" in airflow.log(*run_of(sync), "pull")
+    assert airflow.call("GET", "/api/v2/dags/history.paused.backfill/dagRuns")["dag_runs"] == []
+
+
+def run_of(run: dict[str, Any]) -> tuple[str, str]:
+    return run["dag_id"], run["dag_run_id"]
 
 
 def test_the_sync_dag_refuses_a_backfill(airflow: Airflow) -> None:

@@ -15,7 +15,7 @@ from airflow.sdk import Asset, get_current_context, task, task_group
 from tidegate import describe
 from tidegate.job import Job
 from tidegate.model import Window
-from tidegate.on_airflow import derivation, questions, steps
+from tidegate.on_airflow import derivation, large, questions, steps
 from tidegate.on_airflow.outputs import WHOLE
 
 BEGUN = "begun"
@@ -58,9 +58,13 @@ def declare(job: Job) -> None:
 
 def _split(job: Job) -> list[dict[str, Any]]:
     """The chunks of the run's interval; of everything, where it has none."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
     from tidegate import backfill
 
     context: Any = get_current_context()
+    if context["triggering_asset_events"] and not large.still_wanted(job):
+        raise AirflowSkipException(f"{job.full_name}: was loaded meanwhile.")
     run, request = context["dag_run"], steps.asked(job)
     since, until = run.data_interval_start, run.data_interval_end
     if since is not None and until is not None and since < until:

@@ -24,7 +24,7 @@ from tidegate.errors import ConfigError
 from tidegate.fields import duration, span
 from tidegate.job import Job
 from tidegate.model import Mode
-from tidegate.on_airflow import chunks, doctor, proof, steps, upkeep, watchers
+from tidegate.on_airflow import chunks, doctor, large, proof, steps, upkeep, watchers
 from tidegate.on_airflow.access import connection
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.models import Source, Stream
@@ -118,10 +118,14 @@ def _backfill(job: Job) -> DAG:
     since = datetime.fromisoformat(job.stream.backfill.since).replace(tzinfo=UTC)
     common = _common(job.source, job.stream, "backfill")
     common["default_args"]["weight_rule"] = "upstream"  # load a chunk before the next is pulled
+    schedule: Any = CronDataIntervalTimetable(INTERVALS[job.stream.backfill.every], timezone="UTC")
+    if wanted := large.asset(job):
+        schedule = AssetOrTimeSchedule(assets=[wanted], timetable=schedule)
     with DAG(
         f"{job.full_name}.backfill",
-        schedule=CronDataIntervalTimetable(INTERVALS[job.stream.backfill.every], timezone="UTC"),
-        end_date=since - timedelta(days=1),
+        schedule=schedule,
+        end_date=since - timedelta(days=1),  # the clock alone never runs it
+        is_paused_upon_creation=False,
         doc_md=describe.backfill(job.source, job.name, job.stream),
         **{**common, "start_date": since},
     ) as dag:

@@ -12,10 +12,10 @@ from typing import Any, cast
 from airflow.sdk import Asset, BaseOperatorLink, get_current_context, task
 
 from tidegate import describe, progress
-from tidegate.errors import ConfigError, OvertakenError
+from tidegate.errors import ConfigError, LargeLoadError, OvertakenError
 from tidegate.job import Job
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
-from tidegate.on_airflow import derivation, questions
+from tidegate.on_airflow import derivation, large, questions
 from tidegate.on_airflow.outputs import WHOLE
 
 PROGRESS = "progress"
@@ -28,11 +28,15 @@ def declare(job: Job) -> None:
     asset = Asset(job.full_name)
 
     @task.short_circuit(  # type: ignore[untyped-decorator]
-        inlets=[asset], outlets=[derivation.NEWS, questions.NEWS], **WHOLE
+        inlets=[asset], outlets=[derivation.NEWS, large.NEWS, questions.NEWS], **WHOLE
     )
     def pull() -> dict[str, Any]:
-        """Read what is new, and stage it."""
-        return pulling(job, asset, _request(job))
+        """Read what is new, and stage it; leave a large first load to the backfill DAG."""
+        request = _request(job)
+        try:
+            return pulling(job, asset, large.limited(job, request))
+        except LargeLoadError as found:
+            return {} if large.left(job, found) else pulling(job, asset, request)
 
     behind(job, asset, pull())
 

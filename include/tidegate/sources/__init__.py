@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_CHUNKS = 1_000
 """Chunks of one window: Airflow maps a task over at most 1,024 (``max_map_length``)."""
+MANY_CHUNKS = 10
+"""A first load of more chunks than these is better cut than read in one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,9 @@ class Cuttable(Protocol):
 
     def whole(self, high: Watermark) -> Window | None:
         """Every row whose cursor is below *high*, as a window; None: windows cannot say that."""
+
+    def estimate(self) -> int | None:
+        """About how many rows such a window has; None: it could not be cut, or nobody knows."""
 
 
 def open_source(endpoint: Endpoint, stream: Stream, name: str) -> Source:

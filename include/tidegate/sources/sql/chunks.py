@@ -19,6 +19,15 @@ Ask = Callable[[sa.Select[Any] | sa.CompoundSelect[Any]], list[Row]]
 _NULL = sa.types.NullType()
 
 
+def ranged(plan: Plan, name: str) -> bool:
+    """Whether column *name* is a whole number, here as there, and an index begins with it."""
+    type = plan.native(name).type
+    whole = type.name in {"int16", "int32", "int64"} or (
+        type.name == "decimal" and type.scale == 0
+    )
+    return whole and plan.type(name) == type and plan.table.orders_by(name)
+
+
 class Chunks:
     """Cuts one table into ranges of its key's first column, a whole number, and adds them up."""
 

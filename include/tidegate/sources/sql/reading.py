@@ -25,7 +25,7 @@ from tidegate.sources import Apart, Chunk, Finding, Observation, Shared
 from tidegate.sources.sql import doctor, position
 from tidegate.sources.sql.bounds.bound import Bound
 from tidegate.sources.sql.catalogue import Table, difference
-from tidegate.sources.sql.chunks import Chunks
+from tidegate.sources.sql.chunks import Chunks, ranged
 from tidegate.sources.sql.cutting import cut, whole
 from tidegate.sources.sql.dialect import Selection
 from tidegate.sources.sql.fetched import Fetched, Row, Rows
@@ -144,6 +144,10 @@ class SqlSource:
         """As :meth:`tidegate.sources.Cuttable.whole`."""
         return whole(self._plan, self._slices, self._ask, high)
 
+    def estimate(self) -> int | None:
+        """By the server's statistics; see :meth:`tidegate.sources.Cuttable.estimate`."""
+        return doctor.estimate(self._case)
+
     def fetch(self, read: int, keys: Sequence[str]) -> Iterator[pa.Table]:
         """The rows of these keys, and of no other that the server takes for equal."""
         lookup, pages = self._lookup, self._pages(read)
@@ -169,14 +173,9 @@ class SqlSource:
 
     def chunked(self) -> bool:
         """Whether the server hashes and XORs, and the key begins with an indexed whole number."""
-        plan, first = self._plan, self._key[0]
-        type = plan.native(first).type
-        whole = type.name in {"int16", "int32", "int64"} or (
-            type.name == "decimal" and type.scale == 0
-        )
-        if plan.hash is None or not whole or plan.type(first) != type:
+        if self._plan.hash is None or not ranged(self._plan, self._key[0]):
             return False
-        return plan.table.orders_by(first) and self._session.dialect.folds(self._session.connection)
+        return self._session.dialect.folds(self._session.connection)
 
     def chunk(self, first: int | None, rows: int, below: Watermark | None) -> Chunk:
         """The next *rows* rows or so from key *first* on; keys with a NULL in them are in none."""

@@ -19,5 +19,6 @@ than an index can answer at once.
 
 from tidegate.sources.sql.doctor.case import Case
 from tidegate.sources.sql.doctor.checks import blocking, examine, told
+from tidegate.sources.sql.doctor.rows import estimate
 
-__all__ = ["Case", "blocking", "examine", "told"]
+__all__ = ["Case", "blocking", "estimate", "examine", "told"]

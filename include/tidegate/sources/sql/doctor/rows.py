@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidegate.fields import seconds
-from tidegate.sources import Finding
+from tidegate.sources import MANY_CHUNKS, Finding
 from tidegate.sources.sql.doctor.case import Case, counted, statements
 from tidegate.sources.sql.slices import Slices
 
@@ -17,8 +17,6 @@ SIZED = 200
 PAGE_BYTES = 64 * 2**20
 ROWS_PER_SECOND = 100_000
 """What a server reads and sorts in a second, carefully guessed."""
-CHUNKS = 10
-"""A first load of more chunks than these is worth a run of its own."""
 
 
 def ties(case: Case) -> Iterator[Finding]:
@@ -132,21 +130,26 @@ def slow_read(case: Case) -> Iterator[Finding]:
     )
 
 
-def first_load(case: Case) -> Iterator[Finding]:
-    """A large table is better loaded in chunks, which somebody has to begin."""
+def estimate(case: Case) -> int | None:
+    """About how many rows a first load could be cut into chunks of; None: it could not."""
     by = case.stream.backfill.by or case.stream.cursor
-    if not case.temporal or by != case.stream.cursor or not case.table.orders_by(case.cursor.name):
-        return
-    rows, chunk = case.server.rows(), case.stream.backfill.chunk_rows
-    if rows is None or rows <= CHUNKS * chunk:
+    cut = case.temporal and by == case.stream.cursor and case.table.orders_by(case.cursor.name)
+    return case.server.rows() if cut else None
+
+
+def first_load(case: Case) -> Iterator[Finding]:
+    """A large table is loaded in chunks by a DAG of its own, where that may run."""
+    rows, chunk = estimate(case), case.stream.backfill.chunk_rows
+    if rows is None or rows <= MANY_CHUNKS * chunk:
         return
     yield case.find(
         "note",
         "large-first-load",
-        f"about {rows:,} rows: the first sync reads all of them in one run, which begins anew when "
-        "it is interrupted.",
-        f"Trigger {case.name}.backfill before the sync is unpaused: it loads them in chunks of "
-        f"{chunk:,}, several at once, and only what was interrupted is repeated.",
+        f"about {rows:,} rows: the first sync in Airflow leaves them to {case.name}.backfill, "
+        f"which loads them in chunks of {chunk:,}, several at once; what is interrupted is "
+        "repeated alone.",
+        f"Do not pause {case.name}.backfill: else the first sync reads all of them in one run, "
+        "and begins anew when it is interrupted.",
     )
 
 
