@@ -18,6 +18,7 @@ from tidegate import objects, path, settings, stage
 from tidegate.errors import BusyError, ConfigError, DataError, FencedError, MismatchError
 from tidegate.job import Job
 from tidegate.model import Mode, Watermark, Window
+from tidegate.store.store import Store
 
 T0 = datetime(2026, 3, 1, 12)
 PAIRS = [("sqlite", "sqlite"), ("mariadb", "postgres"), ("postgres", "sqlite")]
@@ -606,3 +607,38 @@ def test_a_deletion_mark_that_cleaning_drops_is_an_error_also_beside_held_rows(s
     clean = [*FIELDS["clean"], {"drop_columns": {"columns": ["gone"]}}]
     with pytest.raises(ConfigError, match="'gone', which is not there after cleaning"):
         small.run(clean=clean, expect=[])
+
+
+def test_a_step_asks_the_store_only_when_the_lease_is_old(
+    small: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when its time is of the future: the step before ran where the clock is wrong."""
+    small.insert(row(1), row(2))
+    job, hour = small.job(), timedelta(hours=1).total_seconds()
+    pulled = path.pull(job, small.request())
+    asked: list[str] = []
+    monkeypatch.setattr(Store, "renew", lambda _, stream, fence: asked.append(f"{stream} {fence}"))
+
+    validated = path.validate(job, path.clean(job, pulled))
+
+    assert (asked, validated.renewed) == ([], pulled.renewed)
+    for late in (hour, -hour):
+        asked.clear()
+        cleaned = path.clean(job, replace(pulled, renewed=pulled.renewed - late))
+        assert asked == ["shop.orders 1"]
+        assert cleaned.renewed >= pulled.renewed
+        path.validate(job, cleaned)
+        assert asked == ["shop.orders 1"]
+        path.validate(job, replace(cleaned, renewed=cleaned.renewed - late))
+        assert asked == ["shop.orders 1"] * 2
+    assert path.load(job, validated).inserted == 2
+
+
+def test_an_old_lease_that_another_run_has_by_now_ends_a_step(small: Shop) -> None:
+    small.insert(row(1))
+    job, request = small.job(), small.request()
+    pulled = path.pull(job, request)
+    path.pull(job, request)  # tried again
+    path.clean(job, pulled)
+    with pytest.raises(FencedError):
+        path.clean(job, replace(pulled, renewed=0.0))

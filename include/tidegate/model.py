@@ -218,6 +218,7 @@ class Increment:
     anew        the source has begun anew: *high* holds, whatever the watermark was
     gone        page of keys (``_key``, ``_token``) that the source no longer has; lies in *origin*
     first       the smallest order token that pull staged; 0: no rows
+    renewed     when this run renewed its lease, at least; seconds since 1970, by its own clock
     """
 
     request: Request
@@ -244,6 +245,7 @@ class Increment:
     gone: StagedPage | None = None
     anew: bool = False
     first: int = 0
+    renewed: float = 0.0
 
     @property
     def empty(self) -> bool:

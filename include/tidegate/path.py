@@ -7,10 +7,13 @@ an increment of several pages, all steps work at once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from tidegate import deletes, faults, judging, pulling, shelf, stage
 from tidegate.ahead import share_memory
@@ -35,11 +38,29 @@ def pull(job: Job, request: Request, onward: Onward | None = None) -> Increment:
     return increment
 
 
+class _Lease:
+    """The lease of a run in one of its later steps: the store is asked only when it is time."""
+
+    def __init__(self, job: Job, increment: Increment) -> None:
+        self._job = job
+        self._increment = increment
+        self.renewed = increment.renewed
+
+    def renew(self) -> None:
+        """The run is alive. Raises FencedError when another one took over."""
+        from tidegate.store.leases import due
+
+        if self._increment.fence and due(self.renewed):
+            with self._job.store() as store:
+                store.renew(self._increment.request.stream, self._increment.fence)
+            self.renewed = time.time()
+
+
 @contextmanager
-def _holding(job: Job, increment: Increment) -> Iterator[None]:
+def _holding(job: Job, increment: Increment) -> Iterator[_Lease]:
     """A later step of the run that holds the lease; it gives it back when it fails for good."""
     try:
-        yield
+        yield _Lease(job, increment)
     except UnavailableError:
         raise
     except TidegateError:
@@ -66,24 +87,29 @@ def clean(job: Job, increment: Increment, onward: Onward | None = None) -> Incre
         cleaned=tuple(touched),
     )
     where = stage.folder(increment.request, "clean")
-    with (
-        _holding(job, increment),
-        job.store() as store,
-        stage.Writer(where, begun, onward) as writer,
-    ):
+    with _holding(job, increment) as lease, stage.Writer(where, begun, onward) as writer:
         for page in stage.pages(increment):
-            store.renew(increment.request.stream, increment.fence)
-            done = cleaning.apply(page, columns, steps, store.lookup)
+            lease.renew()
+            done = cleaning.apply(page, columns, steps, partial(_look_up, job))
             writer.write(done.table)
             touched = [
                 (name, count + more)
                 for (name, count), (_, more) in zip(touched, done.touched, strict=True)
             ]
         result = writer.close(
-            replace(whole(increment), step="clean", columns=begun.columns, cleaned=tuple(touched))
-        )
+            replace(
+                whole(increment), step="clean", columns=begun.columns, cleaned=tuple(touched),
+                renewed=lease.renewed,
+            )
+        )  # fmt: skip
     faults.point("clean.staged")
     return result
+
+
+def _look_up(job: Job, *wanted: Any) -> dict[Any, Any]:
+    """As :meth:`tidegate.store.store.Store.lookup`."""
+    with job.store() as store:
+        return store.lookup(*wanted)
 
 
 @roomy
@@ -93,11 +119,9 @@ def validate(job: Job, increment: Increment) -> Increment:
     Raises DataError when a table-level expectation fails, or more rows are held than
     ``stop_above`` allows. Nothing has been loaded then.
     """
-    with _holding(job, increment):
-        with job.store() as store:
-            request, fence = increment.request, increment.fence
-            found = judging.judge(job, increment, lambda: store.renew(request.stream, fence))
-        increment = whole(increment)
+    with _holding(job, increment) as lease:
+        found = judging.judge(job, increment, lease.renew)
+        increment = replace(whole(increment), renewed=lease.renewed)
         writer = stage.Writer(stage.folder(increment.request, "validate"))
         judging.hold(job, increment, found, writer)
         result = writer.close(replace(increment, step="validate", checks=tuple(found.checks)))

@@ -7,6 +7,7 @@ with the rows: a bound computed later or apart loses some.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -94,6 +95,7 @@ def _pull(job: Job, reading: Reading, onward: Onward | None) -> Increment:
         observed_at=seen.observed_at,
         notes=(*warnings, *verdict.notes, *came),
         fence=reading.fence,
+        renewed=time.time(),
         bound=seen.bound,
         anew=seen.anew and low is None,
     )
@@ -112,7 +114,9 @@ def _require_few(source: Rows, stream: str, most: int) -> None:
 
     rows = source.estimate() if isinstance(source, Cuttable) else None
     if rows is not None and rows > most:
-        raise LargeLoadError(f"{stream}: about {rows:,} rows, more than {most:,}, for the first load.")
+        raise LargeLoadError(
+            f"{stream}: about {rows:,} rows, more than {most:,}, for the first load."
+        )
 
 
 def _stage(

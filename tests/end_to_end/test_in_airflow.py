@@ -72,6 +72,11 @@ streams:
     primary_key: id
     cursor: changed
     backfill: {chunk_rows: 100}
+"""
+LARGE = """\
+connection: large_db
+defaults: {schedule: 1h, retries: 1, retry_delay: 1s}
+streams:
   many: {table: many, primary_key: id, cursor: changed, backfill: {chunk_rows: 100}}
   paused: {table: many, primary_key: id, cursor: changed, backfill: {chunk_rows: 100}}
 """
@@ -90,13 +95,22 @@ def shop(mariadb: services.Server) -> Endpoint:
         "KEY (changed))",
         "INSERT INTO `lines` SELECT seq, 2 * seq, '2026-03-01' + INTERVAL seq MINUTE "
         "FROM seq_0_to_349",
-        "CREATE TABLE many (id BIGINT PRIMARY KEY, changed DATETIME NOT NULL, KEY (changed))",
-        "INSERT INTO many SELECT seq, '2026-03-01' + INTERVAL seq MINUTE FROM seq_0_to_149",
-        "ANALYZE TABLE many",
-        # Enough for the server to believe; chunks take their time here.
-        "UPDATE mysql.innodb_table_stats SET n_rows = 5000 "
-        "WHERE database_name = DATABASE() AND table_name = 'many'",
-        "FLUSH TABLE many",
+    )
+    return endpoint
+
+
+@pytest.fixture(scope="module")
+def large(postgres: services.Server) -> Endpoint:
+    """A server that takes a table of 150 rows for a large one: chunks take their time here."""
+    endpoint = postgres.fresh()
+    postgres.execute(
+        endpoint,
+        "CREATE TABLE many (id BIGINT PRIMARY KEY, changed TIMESTAMPTZ NOT NULL) "
+        "WITH (autovacuum_enabled = false)",
+        "CREATE INDEX by_changed ON many (changed)",
+        "INSERT INTO many SELECT n, '2026-03-01Z'::timestamptz + n * interval '1 minute' "
+        "FROM generate_series(0, 149) AS n",
+        "UPDATE pg_class SET reltuples = 5000 WHERE oid = 'many'::regclass",
     )
     return endpoint
 
@@ -108,12 +122,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def airflow(
-    shop: Endpoint, mariadb: services.Server, postgres: services.Server, folder: Path
+    shop: Endpoint,
+    large: Endpoint,
+    mariadb: services.Server,
+    postgres: services.Server,
+    folder: Path,
 ) -> Iterator[Airflow]:
     files = folder / "files"
     files.mkdir()
     (files / "shop.yaml").write_text(SHOP, encoding="utf-8")
     (files / "history.yaml").write_text(HISTORY, encoding="utf-8")
+    (files / "large.yaml").write_text(LARGE, encoding="utf-8")
     for name, text in BROKEN.items():
         (files / f"{name}.yaml").write_text(text, encoding="utf-8")
     (files / "locked_out.yaml").write_text(
@@ -126,6 +145,7 @@ def airflow(
         files,
         {
             "AIRFLOW_CONN_SHOP_DB": mariadb.uri(shop),
+            "AIRFLOW_CONN_LARGE_DB": postgres.uri(large),
             "AIRFLOW_CONN_LOCKED_OUT": wrong,
             "AIRFLOW_CONN_TIDEGATE_STORE": json.dumps(
                 {"conn_type": "sqlite", "schema": str(folder / "store.db")}
@@ -137,10 +157,10 @@ def airflow(
     )
     try:
         unpaused = (
-            "shop.orders", "locked_out.orders", "history.many", "history.paused",
+            "shop.orders", "locked_out.orders", "large.many", "large.paused",
         )  # fmt: skip
         opened.wait_for_dags(*unpaused, *BROKEN_IDS)
-        opened.pause("history.paused.backfill")
+        opened.pause("large.paused.backfill")
         for dag in unpaused:
             opened.pause(dag, paused=False)
         yield opened
@@ -178,7 +198,7 @@ def test_a_run_loads_and_tells_the_asset(airflow: Airflow, folder: Path) -> None
     assert stored(folder, "SELECT _key FROM shop__orders ORDER BY 1") == [("1",), ("3",)]
     assert stored(folder, "SELECT key FROM tidegate_quarantine") == [("2",)]
     assets = airflow.call("GET", "/api/v2/assets", name_pattern="shop.orders")["assets"]
-    number = assets[0]["id"]
+    (number,) = (asset["id"] for asset in assets if asset["name"] == "shop.orders")
     events = airflow.call("GET", "/api/v2/assets/events", asset_id=number)["asset_events"]
     first = min(events, key=lambda event: event["timestamp"])["extra"]
     assert (first["inserted"], first["quarantined"]) == (2, 1)
@@ -326,10 +346,10 @@ def test_a_backfill_without_an_interval_is_a_first_load_in_chunks(
 
 def loads(airflow: Airflow, folder: Path, stream: str) -> list[str]:
     """The states of the runs that brought 150 rows, of both DAGs; their tasks have ended."""
-    name = f"history.{stream}"
+    name = f"large.{stream}"
     mark = f"SELECT watermark FROM tidegate_stream WHERE name = '{name}' AND watermark IS NOT NULL"
     airflow.wait(f"a watermark of {name}", lambda: stored(folder, mark))
-    assert stored(folder, f"SELECT count(*) FROM history__{stream}") == [(150,)]
+    assert stored(folder, f"SELECT count(*) FROM large__{stream}") == [(150,)]
     done = f"SELECT mode FROM tidegate_run WHERE stream = '{name}' AND pulled > 0 ORDER BY seq"
     return [mode for (mode,) in stored(folder, done)]
 
@@ -346,16 +366,16 @@ def ended(airflow: Airflow, dag: str, runs: int) -> list[dict[str, Any]]:
 
 
 def test_a_large_first_load_is_left_to_the_backfill_dag(airflow: Airflow, folder: Path) -> None:
-    dag = "history.many.backfill"
+    dag = "large.many.backfill"
     assert loads(airflow, folder, "many") == ["window", "window"]
-    sync = ended(airflow, "history.many", 1)[0]
+    sync = ended(airflow, "large.many", 1)[0]
     states = {name: task["state"] for name, task in airflow.tasks(*run_of(sync)).items()}
     assert states.pop("pull") == "success"
     assert set(states.values()) == {"skipped"}
     first = ended(airflow, dag, 1)[0]
     assert (first["run_type"], first["state"]) == ("asset_triggered", "success")
 
-    number = airflow.call("GET", "/api/v2/assets", name_pattern="history.many.large")["assets"][0]
+    number = airflow.call("GET", "/api/v2/assets", name_pattern="large.many.large")["assets"][0]
     airflow.call("POST", "/api/v2/assets/events", {"asset_id": number["id"]})
     late = ended(airflow, dag, 2)[-1]
     states = {name: task["state"] for name, task in airflow.tasks(*run_of(late)).items()}
@@ -367,9 +387,9 @@ def test_a_large_first_load_is_read_at_once_where_the_backfill_dag_is_paused(
     airflow: Airflow, folder: Path
 ) -> None:
     assert loads(airflow, folder, "paused") == ["increment"]
-    sync = ended(airflow, "history.paused", 1)[0]
-    assert "history.paused.backfill is paused" in airflow.log(*run_of(sync), "pull")
-    assert airflow.call("GET", "/api/v2/dags/history.paused.backfill/dagRuns")["dag_runs"] == []
+    sync = ended(airflow, "large.paused", 1)[0]
+    assert "large.paused.backfill is paused" in airflow.log(*run_of(sync), "pull")
+    assert airflow.call("GET", "/api/v2/dags/large.paused.backfill/dagRuns")["dag_runs"] == []
 
 
 def run_of(run: dict[str, Any]) -> tuple[str, str]:

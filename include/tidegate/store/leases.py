@@ -51,19 +51,19 @@ class Leases:
                 _require_free(connection, stream, owner)
         if fence is None:  # it was given back between two looks
             return self.take(stream, owner)
-        self._renewed[stream, fence] = time.monotonic()
+        self._renewed[stream, fence] = time.time()
         return int(fence)
 
-    def renew(self, stream: str, fence: int) -> None:
+    def renew(self, stream: str, fence: int, renewed: float = 0.0) -> None:
         """The run that has *fence* is alive; seldom more than a look at the clock.
 
-        Raises FencedError when another run took over. Fence 0 needs no lease.
+        *renewed* is when somebody else did it, as far as known. Raises FencedError when another
+        run took over. Fence 0 needs no lease.
         """
-        since = time.monotonic() - self._renewed.get((stream, fence), -1e9)
-        if fence and since >= settings.lease_seconds() / OFTEN:
+        if fence and due(renewed) and due(self._renewed.get((stream, fence), 0.0)):
             with self._engine.begin() as connection:
                 hold(connection, stream, fence)
-            self._renewed[stream, fence] = time.monotonic()
+            self._renewed[stream, fence] = time.time()
 
     def release(self, stream: str, fence: int) -> None:
         """Give the lease back, if *fence* is still the one that has it."""
@@ -74,6 +74,14 @@ class Leases:
         """Give back what the run *owner* has: nobody will try it again."""
         with self._engine.begin() as connection:
             connection.execute(sa.text(_ABANDON), {"stream": stream, "owner": owner})
+
+
+def due(renewed: float) -> bool:
+    """Whether to renew a lease that was renewed at *renewed* (seconds since 1970).
+
+    The clock may have been another machine's: what is of the future is due, too.
+    """
+    return not 0 <= time.time() - renewed < settings.lease_seconds() / OFTEN
 
 
 def hold(connection: Connection, stream: str, fence: int) -> None:

@@ -179,7 +179,7 @@ class Loader:
         """The good rows of *part*, with the columns that the stage takes."""
         increment, layout = todo.increment, Layout.of(plan, todo.stream)
         for page in increment.pages if part.of == 1 else increment.pages[part.pages]:
-            self.leases.renew(increment.request.stream, increment.fence)
+            self.leases.renew(increment.request.stream, increment.fence, increment.renewed)
             table = stage.read(increment, page)
             table = table.filter(pc.is_null(table.column("_held")))
             table = staging.kept(connection, table)

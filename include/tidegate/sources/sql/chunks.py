@@ -22,9 +22,7 @@ _NULL = sa.types.NullType()
 def ranged(plan: Plan, name: str) -> bool:
     """Whether column *name* is a whole number, here as there, and an index begins with it."""
     type = plan.native(name).type
-    whole = type.name in {"int16", "int32", "int64"} or (
-        type.name == "decimal" and type.scale == 0
-    )
+    whole = type.name in {"int16", "int32", "int64"} or (type.name == "decimal" and type.scale == 0)
     return whole and plan.type(name) == type and plan.table.orders_by(name)
 
 

@@ -151,13 +151,13 @@ def index(connection: Connection, records: Records) -> None:
     quote = connection.dialect.identifier_preparer.quote
     for table in (records.current, records.history):
         there = catalogue.made(connection, table)
-        model = _table(connection, table, records)
         if not there.keyed:
             names = ", ".join(_KEYS[table == records.history])
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD PRIMARY KEY ({names})")
         for wanted in _indexed(records, table):
             name = index_name(table, wanted)
             if name not in there.indexes:
+                model = _table(connection, table, records)
                 sa.Index(name, model.c[wanted]).create(connection)
 
 
