@@ -45,6 +45,13 @@ _HEAVY = (
     "airflow.providers.standard.decorators.python",
     "airflow.providers.standard.decorators.short_circuit",
     "airflow.providers.standard.operators.hitl",
+    "airflow.dag_processing.bundles.local",
+    "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.execution_time.cache",
+    "airflow.sdk.execution_time.timeout",
+    "jinja2.ext",
+    "tidegate.replay",
+    "tidegate.sources.sql.snapshot",
 )
 
 _S3 = ("s3fs", "upath.implementations.cloud")

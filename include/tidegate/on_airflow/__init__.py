@@ -10,6 +10,7 @@ or file that is wrong becomes a DAG tagged ``broken`` that shows its message.
 ``upkeep``  DAGs for the store itself
 ``access``  connections, with their secrets masked
 ``outputs`` what tasks hand on
+``forms``   the fields of trigger forms
 """
 
 from tidegate.on_airflow.access import connection

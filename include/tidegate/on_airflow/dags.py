@@ -15,7 +15,6 @@ from airflow.sdk import (
     CronDataIntervalTimetable,
     CronTriggerTimetable,
     DeltaTriggerTimetable,
-    Param,
     task,
 )
 
@@ -26,6 +25,7 @@ from tidegate.job import Job
 from tidegate.model import Mode
 from tidegate.on_airflow import chunks, doctor, large, proof, steps, upkeep, watchers
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.forms import field
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.models import Source, Stream
 from tidegate.pipeline.reader import PipelineFile, read_all
@@ -76,19 +76,19 @@ def _sync(job: Job) -> DAG:
         job.full_name,
         schedule=_schedule(job),
         params={
-            "mode": Param(
+            "mode": field(
                 "increment", type="string", enum=_modes(stream), title="What to read",
                 description_md="**increment**: what is new since the watermark. **window**: cursor "
                 "values in [from, until). **full**: everything, from the first row. **replay**: "
                 "not the source, but the rows in quarantine once more.",
             ),
-            "from": Param(None, title="From", **_MOMENT),
-            "until": Param(None, title="Until (not included)", **_MOMENT),
-            "rule": Param(
+            "from": field(None, title="From", **_MOMENT),
+            "until": field(None, title="Until (not included)", **_MOMENT),
+            "rule": field(
                 None, type=["null", "string"], title="Rule", section="Replay",
                 description="Only rows that broke this rule",
             ),
-            "keys": Param(
+            "keys": field(
                 None, type=["null", "array"], items={"type": "string"}, title="Keys",
                 section="Replay", description="Only these rows, a primary key in each line",
             ),

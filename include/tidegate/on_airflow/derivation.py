@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, AssetAlias, Param, get_current_context, task
+from airflow.sdk import DAG, Asset, AssetAlias, get_current_context, task
 
 from tidegate import settings
 from tidegate.errors import ConfigError
 from tidegate.fields import did_you_mean
 from tidegate.job import Job
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.forms import field
 from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.reader import read_all
@@ -41,7 +42,7 @@ def dag() -> DAG:
         tags={"tidegate"},
         description="derives knowledge anew from the records when a mapping was changed",
         params={
-            "stream": Param(
+            "stream": field(
                 None, type=["null", "string"], title="Stream",
                 description="source.stream; empty: every stream whose mapping was changed",
             )

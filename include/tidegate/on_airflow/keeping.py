@@ -6,11 +6,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, get_current_context, task
+from airflow.sdk import DAG, get_current_context, task
 
 from tidegate import settings
 from tidegate.job import store_endpoint
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.forms import field
 from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 from tidegate.pipeline.keeping import MOST_DAYS, policies
@@ -42,11 +43,11 @@ def dag() -> DAG:
         tags={"tidegate"},
         description="moves old history and quarantine out of the store",
         params={
-            "days": Param(
+            "days": field(
                 None, type=["null", "integer"], minimum=0, maximum=MOST_DAYS, title="Days",
                 description="instead of the ages in the pipeline files, where they give one",
             ),
-            "dry_run": Param(
+            "dry_run": field(
                 False, type="boolean", title="Dry run", description="count, and move nothing"
             ),
         },

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, AssetAlias, Param, get_current_context, task
+from airflow.sdk import DAG, Asset, AssetAlias, get_current_context, task
 
 from tidegate.errors import ConfigError, OvertakenError
 from tidegate.fields import did_you_mean, duration
 from tidegate.job import Job
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.forms import field
 from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 
@@ -75,22 +76,22 @@ def _schedule(source: Source) -> Any:
     return source.verify if " " in source.verify.strip() else duration(source.verify)
 
 
-def _params(streams: Mapping[str, Stream]) -> dict[str, Param]:
+def _params(streams: Mapping[str, Stream]) -> dict[str, Any]:
     return {
-        "streams": Param(
+        "streams": field(
             None, type=["null", "array"], items={"type": "string"}, examples=list(streams),
             title="Streams", description="only these; empty: every stream",
         ),
-        "repair": Param(
+        "repair": field(
             _AS_WRITTEN, type="string", enum=[_AS_WRITTEN, "yes", "no"], title="Repair",
             description="read again what differs",
         ),
-        "allow_deletes": Param(
+        "allow_deletes": field(
             None, type=["null", "integer"], minimum=0, title="Allow deletes",
             description="let so many rows be deleted in each stream, instead of deletes: brake; "
             "repairs, whatever the file says",
         ),
-        "again": Param(
+        "again": field(
             False, type="boolean", title="Begin anew",
             description="do not go on where the last verification was stopped",
         ),

@@ -6,11 +6,12 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, get_current_context, task
+from airflow.sdk import DAG, get_current_context, task
 
 from tidegate.errors import DataError
 from tidegate.job import store_endpoint
 from tidegate.on_airflow.access import connection
+from tidegate.on_airflow.forms import field
 from tidegate.on_airflow.outputs import WHOLE
 from tidegate.on_airflow.retries import RETRIES
 
@@ -30,11 +31,11 @@ def dag() -> DAG:
         tags={"tidegate"},
         description="checks that the store is in order in itself",
         params={
-            "repair": Param(
+            "repair": field(
                 False, type="boolean", title="Repair",
                 description="repair what is wrong, and check again",
             ),
-            "sample": Param(
+            "sample": field(
                 None, type=["null", "integer"], minimum=1, title="Sample",
                 description="draw and hash again so many records of each stream; empty: all",
             ),
