@@ -73,6 +73,10 @@ print(json.dumps({"errors": errors, "heavy": heavy, "dags": {
         "end": str(dag.end_date), "owner": dag.owner,
         "pools": sorted({t.pool for t in dag.tasks}),
         "several": [t.task_id for t in dag.tasks if getattr(t, "multiple_outputs", False)],
+        "noted": [t.task_id for t in dag.tasks if t.template_fields],
+        "rules": sorted({
+            str(dag.params.get_param(name).schema.get("$schema")) for name in dag.params
+        }),
         "upstream": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
         "policies": [
             str([(rule.exception, str(rule.action)) for rule in t.retry_policy.rules])
@@ -204,6 +208,17 @@ def test_no_task_tries_again_what_only_people_can_mend(read: dict[str, Any]) -> 
 def test_what_a_task_returns_is_one_xcom(read: dict[str, Any]) -> None:
     """Airflow asks its API server once for each: of a step's dozen keys that was half its time."""
     assert [name for name, dag in read["dags"].items() if dag["several"]] == []
+
+
+def test_no_argument_of_a_sync_is_noted(read: dict[str, Any]) -> None:
+    """That takes another request to the API server, before each task."""
+    assert read["dags"]["shop.orders"]["noted"] == []
+    assert read["dags"]["shop.fresh"]["noted"] == []
+
+
+def test_forms_are_checked_by_rules_that_take_little_time(read: dict[str, Any]) -> None:
+    rules = {rule for dag in read["dags"].values() for rule in dag["rules"]}
+    assert rules == {"http://json-schema.org/draft-07/schema#"}
 
 
 def test_a_backfill_dag_is_periodic_and_never_scheduled_by_itself(read: dict[str, Any]) -> None:

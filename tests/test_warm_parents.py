@@ -16,12 +16,14 @@ import sys, threading
 sys.argv = ["airflow", *{words!r}]
 import airflow
 import airflow_local_settings
+missing = [name for name in airflow_local_settings._HEAVY if name not in sys.modules]
+print("missing:", *missing)
 print(*sorted({wanted!r} & sys.modules.keys()), threading.active_count())
 """
 
 
-def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str], int]:
-    """What of the heavy libraries ``airflow`` *words* has loaded; how many threads it has."""
+def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str], int, list[str]]:
+    """What ``airflow`` *words* has of the heavy libraries, how many threads, what it lacks."""
     program = PROGRAM.format(words=words, wanted={*HEAVY, "s3fs"})
     known = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
     known |= {
@@ -33,8 +35,9 @@ def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str]
         [sys.executable, "-W", "ignore", "-c", program],
         env=known, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    *names, threads = done.stdout.splitlines()[-1].split()
-    return set(names), int(threads)
+    lines = done.stdout.splitlines()
+    *names, threads = lines[-1].split()
+    return set(names), int(threads), lines[-2].split()[1:]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,10 @@ def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str]
 def test_what_tasks_are_forked_from_has_loaded_all_and_has_one_thread(
     tmp_path: Path, words: list[str], executor: str, stage: str
 ) -> None:
-    found, threads = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor, TIDEGATE_STAGE=stage)
+    found, threads, missing = loaded(
+        tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor, TIDEGATE_STAGE=stage
+    )
+    assert missing == []
     assert found == HEAVY | ({"s3fs"} if stage.startswith("s3") else set())
     assert threads == 1
 
@@ -61,5 +67,5 @@ def test_what_tasks_are_forked_from_has_loaded_all_and_has_one_thread(
     ],
 )
 def test_no_other_process_pays_for_it(tmp_path: Path, words: list[str], executor: str) -> None:
-    found, _ = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor)
+    found, *_ = loaded(tmp_path, words, AIRFLOW__CORE__EXECUTOR=executor)
     assert not found & {"pandas", "great_expectations"}
