@@ -15,8 +15,8 @@ runs it again as soon as it has ended (``@continuous``), which is as often as it
 Printed: p50, p95 and the largest age in seconds (each change by itself, from the return of its
 COMMIT to the first look at the store that sees it, looks every 50 ms); *cores*, the processor time
 of all Airflow's processes, tasks included, by the wall's; *queries*, statements a second at the
-source without the writer's own; the cores of each server of Airflow, tasks being the scheduler's.
-The load average is printed with it: say it with the figures.
+source without the writer's own; the cores of each server of Airflow, tasks being the scheduler's;
+and where a run's time goes. The load average is printed with it: say it with the figures.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -189,6 +190,36 @@ def changes(
     )
 
 
+def laps(airflow: Airflow, dag: str) -> str:
+    """Medians of the last runs that loaded something, in seconds, by Airflow's own clock.
+
+    The run, the four tasks, and what lies between two of them (for the first, between two runs).
+    """
+
+    def moment(text: str) -> float:
+        return datetime.fromisoformat(text).timestamp()
+
+    there = f"/api/v2/dags/{dag}/dagRuns"
+    runs = airflow.call("GET", there, limit=50, order_by="-run_after", state="success")["dag_runs"]
+    found: dict[str, list[float]] = {}
+    later = None
+    for run in runs:
+        tasks = airflow.tasks(dag, run["dag_run_id"])
+        began, ended = (moment(run[name]) for name in ("start_date", "end_date"))
+        if later is not None:
+            found.setdefault("between two runs", []).append(later - ended)
+        later = began
+        if any(task["state"] != "success" for task in tasks.values()):
+            continue
+        found.setdefault("run", []).append(ended - began)
+        for name in ("pull", "clean", "validate", "load"):
+            start, end = (moment(tasks[name][at]) for at in ("start_date", "end_date"))
+            found.setdefault(f"before {name}", []).append(start - began)
+            found.setdefault(name, []).append(end - start)
+            began = end
+    return ", ".join(f"{name} {statistics.median(took):.2f}" for name, took in found.items())
+
+
 @dataclass(frozen=True)
 class Copy:
     """The DAG that copies ``t0``, and where to."""
@@ -310,6 +341,8 @@ def main() -> None:
                 idle(airflow, source, options.seconds, streams)
             else:
                 changes(airflow, source, store, copy, options.rate, options.seconds)
+                if not options.dlt:
+                    print(laps(airflow, copy.dag))
             print(f"load average after: {os.getloadavg()[0]:.1f}")
         finally:
             airflow.close()

@@ -282,6 +282,22 @@ def test_the_form_reads_windows_and_everything(airflow: Airflow, folder: Path) -
         airflow.trigger("shop.orders", mode="everything")
 
 
+def test_a_task_that_is_cleared_when_nothing_is_handed_on_any_more_says_so(
+    airflow: Airflow,
+) -> None:
+    """``airflow db clean`` has been there."""
+    run = airflow.trigger("shop.orders", mode="full")
+    assert airflow.outcome("shop.orders", run) == "success"
+    validated = f"/api/v2/dags/shop.orders/dagRuns/{run}/taskInstances/validate/xcomEntries"
+    airflow.call("DELETE", f"{validated}/return_value")
+    again = {"dry_run": False, "dag_run_id": run, "task_ids": ["load"], "only_failed": False}
+    airflow.call("POST", "/api/v2/dags/shop.orders/clearTaskInstances", again)
+    assert airflow.outcome("shop.orders", run) == "failed"
+    assert "task 'validate' of this run has staged nothing" in airflow.log(
+        "shop.orders", run, "load", attempt=2
+    )
+
+
 def test_a_backfill_runs_in_chunks_and_a_killed_one_is_repeated_alone(
     airflow: Airflow, folder: Path
 ) -> None:

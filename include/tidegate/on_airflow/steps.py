@@ -12,7 +12,7 @@ from typing import Any, cast
 from airflow.sdk import Asset, BaseOperatorLink, chain, get_current_context, task
 
 from tidegate import describe, progress
-from tidegate.errors import ConfigError, LargeLoadError, OvertakenError
+from tidegate.errors import ConfigError, LargeLoadError, MismatchError, OvertakenError
 from tidegate.job import Job
 from tidegate.model import Increment, Mode, Replay, Request, Watermark, Window
 from tidegate.on_airflow import derivation, large, questions
@@ -170,9 +170,14 @@ def _staged(brief: Brief) -> Increment:
     from tidegate import stage
 
     context: Any = get_current_context()
-    if brief is None:
+    if not brief:
         (before,) = context["task"].upstream_task_ids
         brief = context["ti"].xcom_pull(task_ids=before)
+        if not brief:
+            raise MismatchError(
+                f"{context['ti'].dag_id}: task {before!r} of this run has staged nothing. "
+                "Clear it, with what follows it."
+            )
     increment = stage.load_manifest(brief["where"])
     return replace(increment, request=replace(increment.request, attempt=context["ti"].try_number))
 
