@@ -3,7 +3,7 @@
 Airflow checks them whenever it makes a DAG, which each process of a task does, and whenever it
 writes one down, several times over; most of that is whether their schema is one. By the rules of
 2020-12, its default, this takes three times as long as by those of draft 7: 8 of a task's 115 ms,
-and a third of what the DAG processor does.
+and a quarter of what it takes to make DAGs and write them down.
 """
 
 from __future__ import annotations
