@@ -218,7 +218,7 @@ class Increment:
     anew        the source has begun anew: *high* holds, whatever the watermark was
     gone        page of keys (``_key``, ``_token``) that the source no longer has; lies in *origin*
     first       the smallest order token that pull staged; 0: no rows
-    renewed     when this run renewed its lease, at least; seconds since 1970, by its own clock
+    renewed     when this run took its lease, or a later step renewed it; seconds since 1970
     """
 
     request: Request

@@ -66,6 +66,7 @@ class Reading:
 
 def _pull(job: Job, reading: Reading, onward: Onward | None) -> Increment:
     request, store, source = reading.request, reading.store, reading.source
+    began = time.time()  # the lease was taken just now
     state = store.state(request.stream)
     if state.watermark is None and request.most is not None:
         _require_few(source, request.stream, request.most)
@@ -95,7 +96,7 @@ def _pull(job: Job, reading: Reading, onward: Onward | None) -> Increment:
         observed_at=seen.observed_at,
         notes=(*warnings, *verdict.notes, *came),
         fence=reading.fence,
-        renewed=time.time(),
+        renewed=began,
         bound=seen.bound,
         anew=seen.anew and low is None,
     )
