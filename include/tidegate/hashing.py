@@ -24,7 +24,7 @@ def row_texts(table: pa.Table, columns: Sequence[str]) -> pa.Array:
         return pa.array([b""] * table.num_rows, pa.large_binary())
     parts: list[pa.ChunkedArray] = []
     for name in columns:
-        cells = _as_binary(table.column(name))
+        cells = as_binary(table.column(name))
         parts += [_openings(cells, b"," if parts else b""), pc.fill_null(cells, b"")]
     joined = pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
@@ -47,9 +47,14 @@ def content_hashes(table: pa.Table, columns: Sequence[str]) -> pa.Array:
 
     The same cells below other names, after a column was renamed, are another content.
     """
-    names = sorted(columns)
-    texts = b"".join(b"%d:%s" % (len(name), name) for name in map(str.encode, names))
-    return row_hashes(table, names, hashlib.blake2b(texts, digest_size=16).digest())
+    return row_hashes(table, sorted(columns), kind_of(columns))
+
+
+def kind_of(columns: Sequence[str]) -> bytes:
+    """16 octets: those of the columns' names, in any order."""
+    names = sorted(map(str.encode, columns))
+    texts = b"".join(b"%d:%s" % (len(name), name) for name in names)
+    return hashlib.blake2b(texts, digest_size=16).digest()
 
 
 def row_hashes(table: pa.Table, columns: Sequence[str], kind: bytes = b"") -> pa.Array:
@@ -65,7 +70,8 @@ def row_hashes(table: pa.Table, columns: Sequence[str], kind: bytes = b"") -> pa
     return pa.Array.from_buffers(pa.int64(), len(digests), [None, pa.py_buffer(b"".join(digests))])
 
 
-def _as_binary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def as_binary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """large_binary: the text of each cell, or its octets."""
     import pyarrow as pa
 
     kind = column.type

@@ -13,8 +13,7 @@ import pytest
 
 import test_golden as golden
 from store.deliveries import Delivery
-from tidegate import hashing
-from tidegate.store.record import frames
+from tidegate.store.record import frames, words
 from tidegate.store.store import Store
 from tidegate.types import ColumnType
 
@@ -71,7 +70,7 @@ def test_every_value_comes_back_and_hashes_to_what_was_stored(delivery: Delivery
         assert read.type == wrote.type
         assert repr(read.to_pylist()) == repr(wrote.to_pylist()), name
     assert table.column("_deleted").to_pylist() == [False] * table.num_rows
-    hashes = hashing.content_hashes(table, [*TYPES, "_deleted"])
+    hashes = words.content_hashes(table, [*TYPES, "_deleted"])
     assert hashes.to_pylist() == table.column("_hash").to_pylist()
 
 

@@ -47,11 +47,13 @@ class Load:
     """What is loaded: the validated increment, and the stream that says what its rows mean.
 
     With *judged*, *increment* is the cleaned one, and that one tells which rows may be loaded.
+    *form* is what the stream's rows are hashed by.
     """
 
     increment: Increment
     stream: Stream
     judged: Callable[[], Increment] | None = None
+    form: str = layouts.WORDS
 
     @property
     def columns(self) -> list[Column]:
@@ -96,6 +98,7 @@ class Loader:
         with engine.translated(self.endpoint), engine.snapshot(self.engine) as connection:
             done = ledger.loaded(connection, increment)
             evolve.require_names(connection, plan)
+            todo = replace(todo, form=layouts.form(connection, increment.request.stream))
         for part in todo.parts:
             if part.number not in done:
                 done[part.number] = self._part(todo, plan, part)
@@ -177,7 +180,7 @@ class Loader:
         self, connection: Connection, todo: Load, plan: Records, part: Part
     ) -> Iterator[pa.Table]:
         """The good rows of *part*, with the columns that the stage takes."""
-        increment, layout = todo.increment, Layout.of(plan, todo.stream)
+        increment, layout = todo.increment, Layout.of(plan, todo.stream, todo.form)
         for page in increment.pages if part.of == 1 else increment.pages[part.pages]:
             self.leases.renew(increment.request.stream, increment.fence, increment.renewed)
             table = stage.read(increment, page)
@@ -246,7 +249,7 @@ def _commit(connection: Connection, todo: Load, plan: Records, part: Part) -> Re
     projected = mapping.adopt(connection, request.stream, todo.stream)
     refs = {records.ref_name(key): key for one in projected for key in one.keys}
     plan = evolve.ensure(connection, replace(plan, refs=refs), seq)
-    layouts.remember(connection, plan.stream, Layout.of(plan, todo.stream))
+    layouts.remember(connection, plan.stream, Layout.of(plan, todo.stream, todo.form))
     merged = merge.merge(connection, plan, seq)
     faults.point("load.merged")
     if merged.touched:

@@ -20,9 +20,12 @@ from sqlalchemy.engine import Connection
 from tidegate import hashing
 from tidegate.model import GONE
 from tidegate.pipeline.models import Stream
+from tidegate.store.record import words
 from tidegate.store.record.records import Records
 from tidegate.store.tables import stream_table
 from tidegate.types import TEMPORAL, Column, ColumnType
+
+TEXT, WORDS = "text", "words"
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,30 @@ class Layout:
     same     whether ``_same`` belongs to the content
     valid    the column that says since when a row holds; None: none does
     zone     where its wall-clock readings were taken
+    form     what of a row is hashed: its text (:mod:`tidegate.hashing`) or its :mod:`.words`
     """
 
     columns: tuple[Column, ...]
     same: bool
     valid: str | None
     zone: str
+    form: str = WORDS
 
     @classmethod
-    def of(cls, records: Records, stream: Stream) -> Layout:
+    def of(cls, records: Records, stream: Stream, form: str = WORDS) -> Layout:
         """That of the rows being loaded."""
         temporal = {column.name for column in records.data if column.type.name in TEMPORAL}
         name = stream.valid_from or stream.cursor_column
         valid = name if name in temporal else None
         columns = tuple(Column(column.name, column.type) for column in records.data)
-        return cls(columns, records.marks, valid, stream.time_zone)
+        return cls(columns, records.marks, valid, stream.time_zone, form)
 
     def hashes(self, page: pa.Table) -> pa.Array:
         """The content hash of each row of *page*, which has ``_deleted`` (and ``_same``) too."""
         same = ["_same"] if self.same else []
         names = [*(column.name for column in self.columns), *same, "_deleted"]
-        return hashing.content_hashes(page, names)
+        make = words.content_hashes if self.form == WORDS else hashing.content_hashes
+        return make(page, names)
 
     def moments(self, page: pa.Table) -> pa.ChunkedArray:
         """Since when each row holds, µs since 1970 UTC; NULL where nothing says so."""
@@ -80,7 +86,10 @@ class Layout:
     def to_json(self) -> dict[str, Any]:
         """The form that the store keeps."""
         columns = {column.name: str(column.type) for column in self.columns}
-        return {"columns": columns, "same": self.same, "valid": self.valid, "zone": self.zone}
+        return {
+            "columns": columns, "same": self.same, "valid": self.valid, "zone": self.zone,
+            "form": self.form,
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Layout:
@@ -88,7 +97,8 @@ class Layout:
         columns = tuple(
             Column(name, ColumnType.parse(kind)) for name, kind in value["columns"].items()
         )
-        return cls(columns, value["same"], value["valid"], value["zone"])
+        form = value.get("form", TEXT)
+        return cls(columns, value["same"], value["valid"], value["zone"], form)
 
 
 def _scaled(cell: Decimal | str | None, type: ColumnType) -> Decimal | None:
@@ -110,6 +120,12 @@ def known(connection: Connection, stream: str) -> list[Layout]:
         sa.select(stream_table.c.layouts).where(stream_table.c.name == stream)
     ).scalar()
     return [Layout.from_json(item) for item in reversed(json.loads(found or "[]"))]
+
+
+def form(connection: Connection, stream: str) -> str:
+    """What is hashed of a row of *stream*: a stream keeps to what it began with."""
+    before = known(connection, stream)
+    return before[0].form if before else WORDS
 
 
 def remember(connection: Connection, stream: str, layout: Layout) -> None:
