@@ -124,9 +124,9 @@ def test_upgrade_says_from_where_to_where(shell: Shell, monkeypatch: pytest.Monk
     code, _, err = shell("status")
     assert code == 2
     assert "then run: tidegate upgrade" in err
-    assert shell("upgrade")[:2] == (0, "the store was upgraded from schema 0001 to 0005\n")
-    assert shell("upgrade")[:2] == (0, "the store has schema 0005: there is nothing to do\n")
-    assert json.loads(shell("upgrade", "--json")[1]) == {"before": "0005", "after": "0005"}
+    assert shell("upgrade")[:2] == (0, "the store was upgraded from schema 0001 to 0006\n")
+    assert shell("upgrade")[:2] == (0, "the store has schema 0006: there is nothing to do\n")
+    assert json.loads(shell("upgrade", "--json")[1]) == {"before": "0006", "after": "0006"}
     assert shell("status")[0] == 0
 
 

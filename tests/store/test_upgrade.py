@@ -27,6 +27,7 @@ from tidegate.store import engine as engines
 from tidegate.store import open_store, tables, upgrade
 from tidegate.store.checks import invariants
 from tidegate.store.digest import Digest
+from tidegate.store.record import layouts
 from tidegate.store.store import Store
 
 MIGRATIONS = Path(upgrade.__file__).parent / "migrations"
@@ -58,6 +59,12 @@ open_store(parse("tidegate_store", sys.argv[1]))
 def server(request: pytest.FixtureRequest) -> services.Server:
     found: services.Server = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture
+def by_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New stores hash rows as old ones did: two forms of one content cannot be compared."""
+    monkeypatch.setattr(layouts, "form", lambda *_: layouts.TEXT)
 
 
 def killed_at(server: services.Server, endpoint: Endpoint, statement: str) -> int:
@@ -105,6 +112,7 @@ def delivery(store: Store, stream: old_store.OldStream, folder: Path) -> Deliver
     return Delivery(store, folder, stream.name, stream.types, meaning, stream.marks)
 
 
+@pytest.mark.usefixtures("by_texts")
 @pytest.mark.parametrize("seed", range(4))
 def test_an_upgraded_store_says_what_a_new_one_says(
     server: services.Server, seed: int, tmp_path: Path
@@ -119,6 +127,7 @@ def test_an_upgraded_store_says_what_a_new_one_says(
     assert mine.history[0] > mine.records[0]
 
 
+@pytest.mark.usefixtures("by_texts")
 def test_an_upgrade_killed_six_times_has_not_happened_and_then_ends(
     server: services.Server, tmp_path: Path
 ) -> None:
@@ -135,6 +144,7 @@ def test_an_upgrade_killed_six_times_has_not_happened_and_then_ends(
         assert store.digest() == loaded_anew(server, streams, tmp_path)
 
 
+@pytest.mark.usefixtures("by_texts")
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("loads_first", [False, True])
 def test_knowledge_is_empty_until_it_is_derived_and_then_complete(
@@ -187,6 +197,8 @@ def test_reading_everything_again_after_an_upgrade_changes_no_record(
             again = [{**row, "_token": 1 << 40} for row in rows.values()]
             report = delivery(store, stream, tmp_path).load(again)
             assert report.unchanged == len(again)
+            with store._reading() as connection:
+                assert layouts.form(connection, stream.name) == layouts.TEXT
         after = store.digest()
     assert (before.records, before.history) == (after.records, after.history)
 

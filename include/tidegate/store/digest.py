@@ -1,7 +1,9 @@
 """Four numbers that two stores share exactly when they say the same.
 
 A digest knows what the store says, not how it came to say it: neither the order and the numbers of
-the commits, nor the absolute values of order tokens, nor the ids of mappings take part.
+the commits, nor the absolute values of order tokens, nor the ids of mappings take part. Contents
+are compared by their hashes, so both must hash a stream's rows in the same form
+(:mod:`tidegate.store.record.layouts`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tidegate.store import catalogue, tables
 from tidegate.store import engine as engines
 from tidegate.store.record import views
 
-HEAD = "0005"
+HEAD = "0006"
 """The version this program reads and writes."""
 _BEFORE_VERSIONS = "0001"
 _LOCK = 7421931

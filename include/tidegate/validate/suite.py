@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Read = Callable[[list[str] | None], Iterator["pa.Table"]]
 """Yields the pages of an increment, in order, with only the named columns."""
+_MANY, _LARGE = 200_000, 32 << 20
+"""Rows, or octets of what is looked at, that are judged at once: more pages, if they are small.
+
+Each time costs an expectation 3 ms, however few rows there are.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,11 @@ class _Tally:
 class Suite:
     """Great Expectations for one stream: built once, reused for every page.
 
-    Expectations about single rows are evaluated page by page, uniqueness and order once over the
-    increment; rows that fail are held. With ``mostly`` below 1 an expectation is a condition on
-    the table instead: when the share of rows that meet it is smaller, the run fails, otherwise
-    the rows that fail pass too. Everything else (counts, sums, distinct values, the columns
-    themselves) is table-level: a text in ``failures``.
+    Expectations about single rows are evaluated some pages at a time, uniqueness and order once
+    over the increment; rows that fail are held. With ``mostly`` below 1 an expectation is a
+    condition on the table instead: when the share of rows that meet it is smaller, the run fails,
+    otherwise the rows that fail pass too. Everything else (counts, sums, distinct values, the
+    columns themselves) is table-level: a text in ``failures``.
 
     All expectations see the same rows: those that were not held before validation. NULL is
     judged only by expectations about NULL, as Great Expectations defines it.
@@ -114,20 +119,21 @@ class Suite:
         read: Read,
         outcome: Outcome,
     ) -> dict[tuple[str, ...], list[pa.Table]]:
-        """Judge the rows page by page; for each of *along*, its columns of every page."""
+        """Judge the rows, some pages at once; for each of *along*, its columns of every page."""
         kept: dict[tuple[str, ...], list[pa.Table]] = {columns: [] for columns in along}
         if not numbers and not along:
             return kept
         rules = (self.rules[number].reads for number in numbers)
         needed = dict.fromkeys(name for reads in (*rules, *along) for name in reads)
-        for page_number, table in enumerate(read([*needed, "_held"])):
+        for some in _together(read([*needed, "_held"])):
             for columns, tables in kept.items():
-                tables.append(table.select([*columns, "_held"]))
+                tables += [table.select([*columns, "_held"]) for _, table in some]
+            starts, table = _joined(some)
             page = frames.Page(table, self._types)
             if len(page.rows):
                 for number in numbers:
                     found = self._judge(number, page, tallies[number])
-                    self._hold(number, page, found, [(page_number, 0)], outcome)
+                    self._hold(number, page, found, starts, outcome)
         for number in numbers:
             self._check_share(number, tallies[number], outcome)
         return kept
@@ -135,15 +141,10 @@ class Suite:
     def _check_whole(
         self, numbers: list[int], tables: list[pa.Table], tallies: list[_Tally], outcome: Outcome
     ) -> None:
-        import pyarrow as pa
-
         if not tables:
             return
-        starts, total = [], 0
-        for number, table in enumerate(tables):
-            starts.append((number, total))
-            total += table.num_rows
-        page = frames.Page(pa.concat_tables(tables), self._types)
+        starts, table = _joined([*enumerate(tables)])
+        page = frames.Page(table, self._types)
         if not len(page.rows):
             return
         for number in numbers:
@@ -247,3 +248,28 @@ class Suite:
         rule = self.rules[number]
         types = ", ".join(f"{name} ({self._types[name]})" for name in rule.columns)
         return f"{self.stream_name}: {rule.name} on {types or 'the table'}"
+
+
+def _together(pages: Iterator[pa.Table]) -> Iterator[list[tuple[int, pa.Table]]]:
+    """Numbered pages, as many as are judged at once."""
+    some: list[tuple[int, pa.Table]] = []
+    rows = octets = 0
+    for number, page in enumerate(pages):
+        rows, octets = rows + page.num_rows, octets + page.nbytes
+        if some and (rows > _MANY or octets > _LARGE):
+            yield some
+            some, rows, octets = [], page.num_rows, page.nbytes
+        some.append((number, page))
+    if some:
+        yield some
+
+
+def _joined(pages: Sequence[tuple[int, pa.Table]]) -> tuple[list[tuple[int, int]], pa.Table]:
+    """One table of numbered pages; which of them begins at which of its rows."""
+    import pyarrow as pa
+
+    starts, total = [], 0
+    for number, page in pages:
+        starts.append((number, total))
+        total += page.num_rows
+    return starts, pa.concat_tables([page for _, page in pages])

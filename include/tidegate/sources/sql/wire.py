@@ -32,6 +32,7 @@ _WHOLE = 0xFFFFFF
 """Octets of a packet whose row goes on in the next one."""
 _NULL, _END, _ERROR = 251, 254, 255
 _LONG = {252: 2, 253: 3, 254: 8}
+_DISORDER = "its packets are out of order"
 _LITTLE = Struct("<I").unpack_from
 """Of the four octets of a header: the length, and above it the sequence number."""
 
@@ -147,6 +148,10 @@ def _receive(reply: Any) -> tuple[bytearray, Places]:
     packet, sequence, goes_on = 0, reply.connection._next_seq_id, False
     while True:
         octets += _piece(reply)
+        if not goes_on:
+            known = len(starts)
+            packet = _walk(octets, packet, starts)
+            sequence = _in_order(reply, octets, starts[known:], sequence)
         come = len(octets)
         while packet + _HEADER <= come:
             (header,) = _LITTLE(octets, packet)
@@ -154,7 +159,7 @@ def _receive(reply: Any) -> tuple[bytearray, Places]:
             if begin + size > come:
                 break
             if header >> 24 != sequence:
-                raise _lost(reply, "its packets are out of order")
+                raise _lost(reply, _DISORDER)
             sequence = (sequence + 1) % 256
             if goes_on:
                 del octets[packet:begin]
@@ -164,6 +169,30 @@ def _receive(reply: Any) -> tuple[bytearray, Places]:
             else:
                 starts.append(begin)
             goes_on, packet = size == _WHOLE, begin + size
+
+
+def _walk(octets: bytearray, packet: int, starts: list[int]) -> int:
+    """Note where rows begin, as long as each is a packet of its own; returns the next packet.
+
+    Nearly all rows are; this is run for each of them.
+    """
+    come, note = len(octets), starts.append
+    while packet + _HEADER < come:
+        begin = packet + _HEADER
+        end = begin + (_LITTLE(octets, packet)[0] & _WHOLE)
+        if end > come or octets[begin] >= _END or end - begin == _WHOLE:
+            break
+        note(begin)
+        packet = end
+    return packet
+
+
+def _in_order(reply: Any, octets: bytearray, rows: list[int], sequence: int) -> int:
+    """The sequence number after those of *rows*. Raises OperationalError when one is wrong."""
+    numbers = np.frombuffer(octets, np.uint8)[np.array(rows, np.int64) - 1]
+    if (numbers != np.arange(sequence, sequence + len(rows)) % 256).any():
+        raise _lost(reply, _DISORDER)
+    return (sequence + len(rows)) % 256
 
 
 def _ends(reply: Any, octets: bytearray, begin: int, size: int) -> bool:

@@ -146,8 +146,12 @@ def _types(columns: Iterable[Column]) -> dict[str, str]:
     return {column.name: str(column.type) for column in columns}
 
 
-def index(connection: Connection, records: Records) -> None:
-    """Give both tables the keys and indexes they lack."""
+def index(connection: Connection, records: Records, first: int = 0) -> None:
+    """Give both tables the keys and indexes they lack.
+
+    Commit *first* wrote all rows there are: PostgreSQL's index of commits need not list them. Who
+    asks for that commit reads the table.
+    """
     quote = connection.dialect.identifier_preparer.quote
     for table in (records.current, records.history):
         there = catalogue.made(connection, table)
@@ -158,7 +162,8 @@ def index(connection: Connection, records: Records) -> None:
             name = index_name(table, wanted)
             if name not in there.indexes:
                 model = _table(connection, table, records)
-                sa.Index(name, model.c[wanted]).create(connection)
+                later = sa.text(f"_seq > {first:d}") if first and wanted == "_seq" else None
+                sa.Index(name, model.c[wanted], postgresql_where=later).create(connection)
 
 
 _KEYS = (("_key",), ("_key", "_hash", "_seq_to"))

@@ -93,7 +93,7 @@ def _adopted(script: Script, records: Records) -> tuple[int, Fates]:
     """The stage is the current table now: done, unless a key comes twice, which its index tells."""
     try:
         with script.connection.begin_nested():
-            evolve.index(script.connection, records)
+            evolve.index(script.connection, records, script.values["seq"])
             return 0, {"insert": script.number(_COUNT)}
     except sa.exc.IntegrityError:
         records = replace(records, straight="")
@@ -108,14 +108,14 @@ def _begin(script: Script, pieces: Pieces, records: Records) -> tuple[int, Fates
     try:
         with script.connection.begin_nested():
             inserted = script.run(_INSERT, pieces)
-            evolve.index(script.connection, records)
+            evolve.index(script.connection, records, script.values["seq"])
             return 0, {"insert": inserted}
     except sa.exc.IntegrityError:
         repeated = _fold(script, pieces)
     fates = dict(script.rows(_COUNT_ACTIONS))
     script.run(_KEEP_LATE, pieces)
     script.run(_INSERT, pieces)
-    evolve.index(script.connection, records)
+    evolve.index(script.connection, records, script.values["seq"])
     return repeated, fates
 
 
