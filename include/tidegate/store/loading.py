@@ -184,7 +184,8 @@ class Loader:
         for page in increment.pages if part.of == 1 else increment.pages[part.pages]:
             self.leases.renew(increment.request.stream, increment.fence, increment.renewed)
             table = stage.read(increment, page)
-            table = table.filter(pc.is_null(table.column("_held")))
+            if table.column("_held").null_count < table.num_rows:
+                table = table.filter(pc.is_null(table.column("_held")))
             table = staging.kept(connection, table)
             yield layouts.dressed(
                 layout, table, tombstones.among(table, todo.stream.deleted, todo.columns)
