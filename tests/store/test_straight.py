@@ -30,6 +30,7 @@ FROM information_schema.columns WHERE table_name = 'shop__orders' ORDER BY colum
 """
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename ~ '^shop__orders' ORDER BY 1"
 OPTIONS = "SELECT reloptions FROM pg_class WHERE relname = 'shop__orders'"
+BY_COMMIT = "SELECT _key FROM shop__orders WHERE _seq = :seq ORDER BY _key"
 LEFT = "SELECT relname FROM pg_class WHERE relname ~ '^stage'"
 
 
@@ -123,6 +124,28 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, load: Callable[[], Any]) -> list[
 
     monkeypatch.setattr(Loader, "_copy", overtaken)
     return reports
+
+
+def test_the_index_of_commits_leaves_out_the_first_which_is_read_all_the_same(desks: Any) -> None:
+    desk = desks()
+    desk.load([row(number) for number in range(1, 9)], high="2026-01-01T00:00:00.000000")
+    desk.load([row(2, "5.00"), row(9)], high="2026-01-02T00:00:00.000000")
+
+    commits = [name for (name,) in asked(desk, INDEXES) if "(_seq)" in name]
+    assert [name.partition(" WHERE ")[2] for name in commits] == ["(_seq > 1)"] * 2
+    with desk.store._reading() as connection:
+        connection.exec_driver_sql("SET enable_seqscan = off")
+        plans = [
+            str(connection.execute(sa.text(f"EXPLAIN {BY_COMMIT}"), {"seq": seq}).all())
+            for seq in (1, 2)
+        ]
+    assert ["shop__orders__seq" in plan for plan in plans] == [False, True]
+    found, cursor, more = [], "0", True
+    while more:
+        page = desk.store.changes(cursor, limit=3)
+        found += [(change.seq, change.key) for change in page.changes]
+        cursor, more = page.cursor, page.more
+    assert found == [*((1, str(key)) for key in range(1, 9)), (2, "2"), (2, "9")]
 
 
 def test_who_comes_second_goes_by_way_of_its_stage(

@@ -48,7 +48,7 @@ def hashes(heads: Sequence[Words], tails: Tails, key: bytes) -> npt.NDArray[np.i
     spare = np.empty(len(order), np.uint64)
     for words in heads:
         _absorb(state, words, spare)
-    state = state[:, order]
+    state = state.take(order, axis=1)  # an index would leave gaps between the words
     for place in range(counts[-1] if len(counts) else 0):
         rows = len(counts) - int(np.searchsorted(counts, place, side="right"))
         _absorb(state[:, :rows], tails.words[starts[:rows] + place], spare[:rows])
