@@ -55,7 +55,7 @@ class EvaluationError(Exception):
 def load() -> None:
     """Import Great Expectations, once; it makes no context, and so has nobody to report to."""
     logging.getLogger("great_expectations").setLevel(logging.CRITICAL)
-    defer("scipy.stats", "altair")
+    defer("scipy.stats", "altair", "jsonschema")
     with _quiet(), _environment(GX_ANALYTICS_ENABLED="false"), _uncollected():
         import great_expectations.expectations
         import great_expectations.util
