@@ -3,6 +3,9 @@
 A cell is written as its byte length, a colon and its text; NULL as ``-``. Lengths make the text
 unambiguous (``"a","bc"`` is not ``"ab","c"``), and NULL differs from the empty string. The result
 is a signed integer, so that both databases can keep it in a BIGINT, compare it and XOR it.
+
+Contents are hashed so in streams that began like that; in others by their words, which takes less
+time (:mod:`tidegate.store.record.words`).
 """
 
 from __future__ import annotations
