@@ -325,7 +325,7 @@ def main() -> None:
             {
                 "AIRFLOW_CONN_SHOP_DB": server.uri(source),
                 "AIRFLOW_CONN_TIDEGATE_STORE": target.uri(store),
-                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
                 **metadata(target),
                 **(dlt(Path(folder), server, source, target, store) if options.dlt else {}),
             },

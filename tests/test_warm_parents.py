@@ -16,15 +16,17 @@ import sys, threading
 sys.argv = ["airflow", *{words!r}]
 import airflow
 import airflow_local_settings
-missing = [name for name in airflow_local_settings._HEAVY if name not in sys.modules]
+missing = [name for name in airflow_local_settings.{needed} if name not in sys.modules]
 print("missing:", *missing)
 print(*sorted({wanted!r} & sys.modules.keys()), threading.active_count())
 """
 
 
-def loaded(folder: Path, words: list[str], **environment: str) -> tuple[set[str], int, list[str]]:
+def loaded(
+    folder: Path, words: list[str], needed: str = "_HEAVY", **environment: str
+) -> tuple[set[str], int, list[str]]:
     """What ``airflow`` *words* has of the heavy libraries, how many threads, what it lacks."""
-    program = PROGRAM.format(words=words, wanted={*HEAVY, "s3fs"})
+    program = PROGRAM.format(words=words, wanted={*HEAVY, "s3fs"}, needed=needed)
     known = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
     known |= {
         "AIRFLOW_HOME": str(folder),
@@ -55,6 +57,13 @@ def test_what_tasks_are_forked_from_has_loaded_all_and_has_one_thread(
     )
     assert missing == []
     assert found == HEAVY | ({"s3fs"} if stage.startswith("s3") else set())
+    assert threads == 1
+
+
+def test_who_reads_the_dag_file_has_tidegate_and_nothing_heavy(tmp_path: Path) -> None:
+    found, threads, missing = loaded(tmp_path, ["dag-processor"], "_READS")
+    assert missing == []
+    assert not found & {"pandas", "great_expectations"}
     assert threads == 1
 
 
