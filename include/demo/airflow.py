@@ -75,7 +75,7 @@ def _settings(places: Places, address: str, port: int, secrets: dict[str, str]) 
         },
         "api_auth": {"jwt_secret": secrets["jwt"]},
         # From "it is time" to "the task runs" in a fifth of a second instead of one.
-        "scheduler": {"scheduler_idle_sleep_time": 0.18},
+        "scheduler": {"scheduler_idle_sleep_time": 0.15},
         # A finished task may hold its slot for one such interval; the default is 5 s.
         "workers": {"min_heartbeat_interval": 1},
         # Edited pipeline files appear within seconds, by one process: there is one DAG file.

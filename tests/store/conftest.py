@@ -14,9 +14,15 @@ from tidegate.store.store import Store
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+def server(request: pytest.FixtureRequest) -> services.Server:
+    """Each of the two databases that a store may be in."""
+    found: services.Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def store(server: services.Server) -> Iterator[Store]:
     """An empty store on each of the two databases."""
-    server: services.Server = request.getfixturevalue(request.param)
     with open_store(server.fresh()) as opened:
         yield opened
 

@@ -39,12 +39,6 @@ def numbers(found: Iterable[Arrival]) -> list[int]:
     return [one.number for one in found]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def server(request: pytest.FixtureRequest) -> services.Server:
-    found: services.Server = request.getfixturevalue(request.param)
-    return found
-
-
 # Order and names -------------------------------------------------------------------------------
 
 

@@ -12,8 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import services
 from store.deliveries import Delivery
 from store.plainly import differences, recomputed, stored
@@ -113,12 +111,6 @@ def derived(orders: Delivery, limit: int | None = None, size: int = STEP) -> lis
         if len(done) == limit:
             break
     return done
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def server(request: pytest.FixtureRequest) -> services.Server:
-    found: services.Server = request.getfixturevalue(request.param)
-    return found
 
 
 def test_a_mapping_changed_while_loads_go_on_ends_as_if_it_had_always_been(

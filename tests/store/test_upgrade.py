@@ -6,8 +6,6 @@ import itertools
 import json
 import random
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,10 @@ from alembic.script import ScriptDirectory
 import services
 from store import old_store
 from store.deliveries import Delivery
+from store.upgrading import contents, opened, opening
 from tidegate.connections import Endpoint
-from tidegate.errors import ConfigError
 from tidegate.store import engine as engines
-from tidegate.store import open_store, tables, upgrade
+from tidegate.store import open_store, upgrade
 from tidegate.store.checks import invariants
 from tidegate.store.digest import Digest
 from tidegate.store.record import layouts
@@ -40,58 +38,12 @@ KILLS = [
     "CREATE TABLE tidegate_server",  # the ledger is of parts
     "UPDATE tidegate_schema SET version_num='0004'",  # all but the version
 ]
-CHILD = """
-import os, signal, sys
-import sqlalchemy as sa
-from tidegate.connections import parse
-from tidegate.store import open_store
-
-@sa.event.listens_for(sa.Engine, "before_cursor_execute")
-def before(connection, cursor, statement, *rest):
-    if " ".join(statement.split()).replace('"', "").startswith(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-open_store(parse("tidegate_store", sys.argv[1]))
-"""
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def server(request: pytest.FixtureRequest) -> services.Server:
-    found: services.Server = request.getfixturevalue(request.param)
-    return found
 
 
 @pytest.fixture
 def by_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """New stores hash rows as old ones did: two forms of one content cannot be compared."""
     monkeypatch.setattr(layouts, "form", lambda *_: layouts.TEXT)
-
-
-def killed_at(server: services.Server, endpoint: Endpoint, statement: str) -> int:
-    """Open the store in a process that ends by SIGKILL when it is about to run *statement*."""
-    include = str(Path(tables.__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, server.uri(endpoint), statement],
-        env={"PYTHONPATH": include, "PATH": "", "TIDEGATE_STORE_UPGRADE": "auto"},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert not done.stderr or done.returncode == 0, done.stderr
-    return done.returncode
-
-
-def contents(server: services.Server, endpoint: Endpoint) -> dict[str, Any]:
-    """Every table with its columns and rows."""
-    with server.engine(endpoint).connect() as connection:
-        inspector = sa.inspect(connection)
-        return {
-            table: (
-                [column["name"] for column in inspector.get_columns(table)],
-                sorted(
-                    map(repr, map(tuple, connection.exec_driver_sql(f'SELECT * FROM "{table}"')))
-                ),
-            )
-            for table in inspector.get_table_names()
-        }
 
 
 def loaded_anew(
@@ -135,9 +87,9 @@ def test_an_upgrade_killed_six_times_has_not_happened_and_then_ends(
     streams = old_store.build(server, endpoint, random.Random(7))
     before = contents(server, endpoint)
     for statement in KILLS:
-        assert killed_at(server, endpoint, statement) == -signal.SIGKILL, statement
+        assert opened(opening(server, endpoint, statement)) == -signal.SIGKILL, statement
         assert contents(server, endpoint) == before, statement
-    assert killed_at(server, endpoint, "no such statement") == 0
+    assert opened(opening(server, endpoint)) == 0
     with open_store(endpoint) as store:
         for stream in streams:
             list(store.derive(stream.name, delivery(store, stream, tmp_path).model))
@@ -251,17 +203,6 @@ def test_a_column_that_came_late_makes_no_new_version_of_an_upgraded_row(
         assert late.load(again).unchanged == len(again)
 
 
-def test_what_still_runs_an_older_program_cannot_commit(server: services.Server) -> None:
-    endpoint = server.fresh()
-    old_store.build(server, endpoint, random.Random(1))
-    line = old_store.run_line(99)
-    old_store.insert(server, endpoint, {"tidegate_run": [line]})
-    server.execute(endpoint, "DELETE FROM tidegate_run WHERE seq = 99")
-    open_store(endpoint).close()
-    with pytest.raises(sa.exc.DBAPIError, match=r"read"):
-        old_store.insert(server, endpoint, {"tidegate_run": [line]})
-
-
 def test_every_moment_of_an_upgraded_key_belongs_to_one_reign(server: services.Server) -> None:
     endpoint = server.fresh()
     old_store.build(server, endpoint, random.Random(1))
@@ -359,76 +300,3 @@ def test_the_newest_migration_is_the_version_of_the_program() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_current_head() == upgrade.HEAD
-
-
-def test_a_store_newer_than_the_program_is_refused(server: services.Server) -> None:
-    endpoint = server.fresh()
-    open_store(endpoint).close()
-    server.execute(endpoint, "UPDATE tidegate_schema SET version_num = '0999'")
-    before = contents(server, endpoint)
-    with pytest.raises(ConfigError, match=r"has schema 0999.*Install that version here too"):
-        open_store(endpoint)
-    assert contents(server, endpoint) == before
-
-
-def test_operators_may_choose_when_a_store_is_upgraded(
-    server: services.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint = server.fresh()
-    old_store.build(server, endpoint, random.Random(1))
-    before = contents(server, endpoint)
-    monkeypatch.setenv("TIDEGATE_STORE_UPGRADE", "refuse")
-    with pytest.raises(ConfigError, match=r"has schema 0001.*run: tidegate upgrade"):
-        open_store(endpoint)
-    assert contents(server, endpoint) == before
-    assert upgrade.run(endpoint) == ("0001", upgrade.HEAD)
-    open_store(endpoint).close()
-
-
-def test_a_new_store_needs_no_permission(
-    server: services.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TIDEGATE_STORE_UPGRADE", "refuse")
-    open_store(server.fresh()).close()
-
-
-def test_a_word_that_is_no_choice_is_refused(
-    server: services.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint = server.fresh()
-    old_store.build(server, endpoint, random.Random(1))
-    monkeypatch.setenv("TIDEGATE_STORE_UPGRADE", "no")
-    with pytest.raises(ConfigError, match="Write 'auto' or 'refuse'"):
-        open_store(endpoint)
-
-
-def test_many_who_open_an_old_store_at_once_upgrade_it_once(server: services.Server) -> None:
-    endpoint = server.fresh()
-    old_store.build(server, endpoint, random.Random(1))
-    include = str(Path(tables.__file__).parents[2])
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, server.uri(endpoint), "no such statement"],
-            env={"PYTHONPATH": include, "PATH": ""}, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(3)
-    ]  # fmt: skip
-    for child in children:
-        _, errors = child.communicate(timeout=120)
-        assert child.returncode == 0, errors
-    with open_store(endpoint) as store:
-        assert len(store.status()) == 2
-
-
-def test_a_view_of_somebody_elses_stops_the_upgrade_with_its_name(
-    server: services.Server,
-) -> None:
-    if server.kind == "sqlite":
-        pytest.skip("SQLite does not know which view depends on which table")
-    endpoint = server.fresh()
-    old_store.build(server, endpoint, random.Random(1))
-    server.execute(endpoint, "CREATE VIEW mine AS SELECT key FROM entity")
-    with pytest.raises(ConfigError, match=r"view mine depends on table entity.*Drop that view"):
-        open_store(endpoint)
-    server.execute(endpoint, "DROP VIEW mine")
-    open_store(endpoint).close()
