@@ -78,7 +78,7 @@ def _settings(places: Places, address: str, port: int, secrets: dict[str, str]) 
         "scheduler": {"scheduler_idle_sleep_time": 0.15},
         # A finished task may hold its slot for one such interval; the default is 5 s.
         "workers": {"min_heartbeat_interval": 1},
-        # Edited pipeline files appear within seconds, by one process: there is one DAG file.
+        # Edited pipeline files appear within half a minute, by one process: there is one DAG file.
         "dag_processor": {
             "refresh_interval": 10, "min_file_process_interval": 30, "parsing_processes": 1,
         },

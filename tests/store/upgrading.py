@@ -41,7 +41,7 @@ def opening(
 
 
 def opened(process: subprocess.Popen[str]) -> int:
-    """The exit code of such a process, which had nothing to complain of unless it was killed."""
+    """The exit code of such a process; what it says when it fails of itself, fails the test."""
     _, errors = process.communicate(timeout=120)
     assert not errors or process.returncode == 0, errors
     return process.returncode
