@@ -44,8 +44,6 @@ def main() -> int:
     processes = Processes(adopt=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        migration = airflow.start(processes, environment, places, "db", "migrate", lasting=False)
-        wait(processes, lambda: migration.process.poll() == 0)
         airflow.start_servers(processes, environment, places)
         wait(processes, lambda: not airflow.not_ready(port))
         print(json.dumps({"port": port, "password": secrets["password"]}), flush=True)

@@ -9,11 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 
 import services
+from tidegate.connections import Endpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FINAL = {"success", "failed"}
@@ -21,9 +24,23 @@ ATTENTIVE = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3"}
 """Reads the pipeline files again and again: for tests that edit them, for it takes its time."""
 
 
+_templates: WeakKeyDictionary[services.Server, Endpoint] = WeakKeyDictionary()
+
+
 def metadata(postgres: services.Server) -> dict[str, str]:
-    """Airflow's own data in PostgreSQL: on SQLite it now and then finds itself locked."""
-    endpoint = postgres.fresh()
+    """Settings for Airflow's own data in a new database, with its tables.
+
+    In PostgreSQL, for on SQLite it now and then finds itself locked. A server's first one is
+    migrated, the others are copies.
+    """
+    if postgres not in _templates:
+        template = postgres.fresh()
+        _migrate(_settings(template))
+        _templates[postgres] = template
+    return _settings(postgres.fresh(_templates[postgres]))
+
+
+def _settings(endpoint: Endpoint) -> dict[str, str]:
     url = endpoint.url.render_as_string(hide_password=False)
     return {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
@@ -31,8 +48,22 @@ def metadata(postgres: services.Server) -> dict[str, str]:
     }
 
 
+def _migrate(settings: dict[str, str]) -> None:
+    with TemporaryDirectory(prefix="tidegate-migrate-") as home:
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
+            env=settings | {"AIRFLOW_HOME": home, "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"Airflow cannot make its tables: {done.stdout}{done.stderr}")
+
+
 class Airflow:
-    """Scheduler, DAG processor, API server and triggerer over *folder*; tasks really run."""
+    """Scheduler, DAG processor, API server and triggerer over *folder*; tasks really run.
+
+    Its *environment* has the settings that :func:`metadata` gives.
+    """
 
     def __init__(
         self, folder: Path, pipelines: Path, environment: dict[str, str], *, restart: bool = False

@@ -1,7 +1,8 @@
 """What all tests share: real servers, started when the first test asks for one; their order.
 
-``TIDEGATE_TURN``, a number, lets tests that talk to servers in many variants run with half of them,
-the other half when it is odd (continuous integration has not the time for all); without it all run.
+``TIDEGATE_TURN``, a number, lets tests that talk to servers in several variants run with half of
+them, the other half when it is odd (continuous integration has not the time for all); without it
+all run.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ LONG = (
     "tests/sources/test_late_commits.py", "tests/test_path.py",
 )  # fmt: skip
 """What takes minutes: next, so that no process is left with one of them at the end."""
-MANY = 6
 VARIED = (
-    "tests/cases/", "tests/faults/", "tests/sources/", "tests/store/", "tests/test_drift.py",
-    "tests/test_golden.py", "tests/test_replay.py", "tests/test_verify.py",
+    "tests/cases/", "tests/end_to_end/test_kill.py", "tests/faults/", "tests/sources/",
+    "tests/store/", "tests/test_drift.py", "tests/test_golden.py", "tests/test_replay.py",
+    "tests/test_verify.py",
 )  # fmt: skip
 """Where each variant is work for a server; elsewhere it costs next to nothing."""
 
@@ -42,14 +43,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _others_turn(items: list[pytest.Item], turn: int) -> Iterator[pytest.Item]:
-    """Of each test with :data:`MANY` variants, the half whose turn it is not; drawn, but fixed."""
+    """Of each test with several variants, the half whose turn it is not; drawn, but fixed."""
     variants: defaultdict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if item.nodeid.startswith(VARIED):
             variants[item.nodeid.partition("[")[0]].append(item)
-    for several in variants.values():
-        if len(several) >= MANY:
-            yield from sorted(several, key=lambda item: crc32(item.nodeid.encode()))[turn::2]
+    for test, several in variants.items():
+        if len(several) > 1:
+            first = (turn + crc32(test.encode())) % 2  # the larger halves have their turns, too
+            yield from sorted(several, key=lambda item: crc32(item.nodeid.encode()))[first::2]
 
 
 @pytest.hookimpl(optionalhook=True)

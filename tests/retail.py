@@ -78,17 +78,15 @@ def archive() -> Path:
 
 
 def days(file: Path, limit: int | None = None) -> Iterator[tuple[str, list[Line]]]:
-    """Each day's lines, oldest day first."""
+    """Each day's lines, oldest day first. They are not in this order in *file*."""
+    texts: dict[str, bytes] = {}
     with tarfile.open(file) as tar:
-        members = sorted(
-            (m for m in tar if m.name.endswith(".csv")), key=lambda m: Path(m.name).name
-        )
-        for member in members[:limit]:
-            opened = tar.extractfile(member)
-            if opened is None:
-                continue
-            text = io.TextIOWrapper(opened, encoding="utf-8", newline="")
-            yield Path(member.name).stem, [_line(row) for row in csv.DictReader(text)]
+        for member in tar:
+            if member.name.endswith(".csv") and (opened := tar.extractfile(member)):
+                texts[Path(member.name).stem] = opened.read()
+    for day in sorted(texts)[:limit]:
+        text = io.StringIO(texts[day].decode("utf-8"), newline="")
+        yield day, [_line(row) for row in csv.DictReader(text)]
 
 
 def _line(row: dict[str, str]) -> Line:

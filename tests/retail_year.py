@@ -17,8 +17,11 @@ from tidegate.connections import Endpoint
 STREAM = "retail.order_lines"
 YEAR = 305
 """Days on which the shop sold something."""
-LOADS = 16
-"""Of a shop's life, at least: what comes in one big run is not a life of increments."""
+
+
+def least_loads(days: int) -> int:
+    """Loads of so many days of a shop's life, at least: one big run is no life of increments."""
+    return min(16, days // 3)
 
 
 def connect(endpoint: Endpoint) -> Any:
@@ -53,13 +56,13 @@ def open_airflow(
 
 
 def live_through(airflow: Airflow, shop: Endpoint, store: Endpoint, days: int = YEAR) -> None:
-    """The shop's first *days*, a transaction each; :data:`LOADS` times it waits for a load."""
-    line = 1
+    """The shop's first *days*, a transaction each; :func:`least_loads` times it waits."""
+    line, every = 1, days // least_loads(days)
     with connect(shop) as connection:
         for number, (_, lines) in enumerate(retail.days(retail.archive(), days)):
             retail.insert(connection, line, lines)
             line += len(lines)
-            if number % (days // LOADS) == 0:
+            if number % every == 0:
                 seen = loads(store)
                 airflow.wait("the next load", lambda: loads(store) > seen)  # noqa: B023
 

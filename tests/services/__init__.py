@@ -65,10 +65,11 @@ class Server:
             raise UnavailableServerError("only a server that was started here has a known process")
         return self._private.process.pid
 
-    def fresh(self) -> Endpoint:
-        """A new, empty database."""
+    def fresh(self, like: Endpoint | None = None) -> Endpoint:
+        """A new database: empty, or (PostgreSQL) with all that *like* has, which nobody may use."""
         name = f"tide_{os.getpid()}_{next(_numbers)}"
-        self.execute(self.admin, f"CREATE DATABASE {name}")
+        template = f" TEMPLATE {like.database}" if like else ""
+        self.execute(self.admin, f"CREATE DATABASE {name}{template}")
         endpoint = replace(self.admin, database=name)
         self._made.append(endpoint)
         return endpoint
@@ -137,7 +138,7 @@ class Files(Server):
         super().__init__(Endpoint("shop", "sqlite", database=str(folder / "admin.db")))
         self._folder = folder
 
-    def fresh(self) -> Endpoint:
+    def fresh(self, like: Endpoint | None = None) -> Endpoint:
         """A new file, in WAL mode so that a writer and a reader do not wait for each other."""
         endpoint = replace(self.admin, database=str(self._folder / f"shop_{next(_numbers)}.db"))
         self.execute(endpoint, "PRAGMA journal_mode=WAL")
