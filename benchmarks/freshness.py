@@ -41,12 +41,18 @@ sys.path[:0] = [str(REPOSITORY / "include"), str(REPOSITORY / "tests")]
 
 import psycopg  # noqa: E402
 import pymysql  # noqa: E402
+import yaml  # noqa: E402
 from compare import calls, peers  # noqa: E402
 
 import services  # noqa: E402
 from airflows import Airflow, metadata  # noqa: E402
 from tidegate.connections import Endpoint  # noqa: E402
 
+SETTINGS = (
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME",
+)
+"""Of docker-compose.yaml, which production takes: they decide about freshness and idle cost."""
 SERVERS = ("scheduler", "dag-processor", "api-server", "triggerer")
 CLOCK = os.sysconf("SC_CLK_TCK")
 TABLE = (
@@ -54,6 +60,12 @@ TABLE = (
     "TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), "
     "KEY (changed))"
 )
+
+
+def composed() -> dict[str, str]:
+    text = (REPOSITORY / "docker-compose.yaml").read_text(encoding="utf-8")
+    known = yaml.safe_load(text)["x-airflow-environment"]  # noqa: TID251 - a file of ours
+    return {name: known[name] for name in SETTINGS}
 
 
 def mariadb(endpoint: Endpoint) -> Any:
@@ -325,7 +337,7 @@ def main() -> None:
             {
                 "AIRFLOW_CONN_SHOP_DB": server.uri(source),
                 "AIRFLOW_CONN_TIDEGATE_STORE": target.uri(store),
-                "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
+                **composed(),
                 **metadata(target),
                 **(dlt(Path(folder), server, source, target, store) if options.dlt else {}),
             },

@@ -62,14 +62,6 @@ _S3 = ("s3fs", "upath.implementations.cloud")
 """As heavy, and of use only where tasks hand their data to each other on S3."""
 
 
-def _is_parent(arguments: list[str]) -> bool:
-    """Whether this process is one that tasks are forked from."""
-    words = arguments[1:]
-    if words[:1] == ["scheduler"]:
-        return "LocalExecutor" in conf.get("core", "executor")
-    return words[:2] == ["celery", "worker"]
-
-
 def _load(*names: str) -> None:
     for name in names:
         try:
@@ -89,7 +81,15 @@ def _warm() -> None:
         return
 
 
-if _is_parent(sys.argv):
-    _warm()
-elif sys.argv[1:2] == ["dag-processor"]:
-    _load(*_READS)
+def _prepare(words: list[str]) -> None:
+    """What an ``airflow`` process with this command line will need in those that it forks."""
+    match words:
+        case ["celery", "worker", *_]:
+            _warm()
+        case ["scheduler", *_] if "LocalExecutor" in conf.get("core", "executor"):
+            _warm()
+        case ["dag-processor", *_]:
+            _load(*_READS)
+
+
+_prepare(sys.argv[1:])

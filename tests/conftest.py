@@ -26,8 +26,8 @@ LONG = (
 """What takes minutes: next, so that no process is left with one of them at the end."""
 VARIED = (
     "tests/cases/", "tests/end_to_end/test_kill.py", "tests/faults/", "tests/sources/",
-    "tests/store/", "tests/test_drift.py", "tests/test_golden.py", "tests/test_replay.py",
-    "tests/test_verify.py",
+    "tests/store/", "tests/test_drift.py", "tests/test_golden.py", "tests/test_path.py",
+    "tests/test_replay.py", "tests/test_verify.py",
 )  # fmt: skip
 """Where each variant is work for a server; elsewhere it costs next to nothing."""
 

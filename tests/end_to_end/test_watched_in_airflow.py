@@ -1,6 +1,6 @@
 """A row is in the store without waiting for the schedule: watchers in a real triggerer.
 
-Takes about 70 seconds, 40 of which Airflow needs to start.
+Takes about 80 seconds, 30 of which Airflow needs to start.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,10 @@ import pytest
 
 import services
 from airflows import Airflow, metadata
+from services import kafka
 from shops import bare
+from sources.peers.kafka import server as gateway
+from sources.peers.log import logging
 from tidegate.connections import Endpoint
 
 FILE = """\
@@ -28,6 +32,25 @@ streams:
   items: {table: items, primary_key: id, cursor: changed}
 """
 STREAMS = ("orders", "items")
+LOGS = {"binlog": "mariadb", "decoding": "postgres"}
+"""Sources that are read from the logs of these servers."""
+LOG = """\
+connection: {source}_db
+verify: never
+defaults: {{schedule: 7d, retries: 0, watch: true}}
+streams:
+  orders: {{log: orders, primary_key: id}}
+"""
+TOPIC = """\
+connection: events_kafka
+verify: never
+defaults: {{schedule: 7d, retries: 0, watch: true}}
+streams:
+  orders:
+    topic: {topic}
+    primary_key: id
+    columns: {{id: {{type: int64, path: $key}}}}
+"""
 WRONG = "hush-hush-hush"
 PATIENCE = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
@@ -36,7 +59,11 @@ PATIENCE = {
 """So that another triggerer takes over after seconds, not after half a minute."""
 
 
-@pytest.fixture
+Put = Callable[[int], None]
+"""Of a source: commits a row with this id."""
+
+
+@pytest.fixture(scope="module")
 def shop(mariadb: services.Server) -> Endpoint:
     endpoint = mariadb.fresh()
     for table in STREAMS:
@@ -49,20 +76,66 @@ def shop(mariadb: services.Server) -> Endpoint:
     return endpoint
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Airflow's, with the pipeline files and the store."""
+    made = tmp_path_factory.mktemp("watched")
+    (made / "files").mkdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def others(folder: Path) -> dict[str, tuple[str, Put]]:
+    """Sources that are no tables: the URI of each one's connection, and how it gets a row."""
+    topic = gateway().topic()
+    (folder / "files" / "events.yaml").write_text(TOPIC.format(topic=topic), encoding="utf-8")
+    broker = json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": gateway().servers}})
+
+    def send(number: int) -> None:
+        kafka.send(gateway().servers, topic, [kafka.Sent(str(number), "{}")])
+
+    found: dict[str, tuple[str, Put]] = {"events": (broker, send)}
+    for source, kind in LOGS.items():
+        (folder / "files" / f"{source}.yaml").write_text(LOG.format(source=source), "utf-8")
+        found[source] = _log(logging(kind))
+    for _, put in found.values():
+        put(1)
+    return found
+
+
+def _log(server: services.Server) -> tuple[str, Put]:
+    place = server.fresh()
+    server.execute(place, "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY)")
+    if server.kind == "postgres":
+        server.execute(
+            place,
+            "ALTER TABLE orders REPLICA IDENTITY FULL",
+            "CREATE PUBLICATION tidegate FOR TABLE orders",
+        )
+
+    def insert(number: int) -> None:
+        server.execute(place, f"INSERT INTO orders (id) VALUES ({number})")
+
+    return server.uri(place), insert
+
+
+@pytest.fixture(scope="module")
 def airflow(
-    tmp_path: Path, postgres: services.Server, mariadb: services.Server, shop: Endpoint
-) -> Iterator[Airflow]:
-    files = tmp_path / "files"
-    files.mkdir()
+    folder: Path, postgres: services.Server, mariadb: services.Server, shop: Endpoint,
+    others: dict[str, tuple[str, Put]],
+) -> Iterator[Airflow]:  # fmt: skip
+    files = folder / "files"
     (files / "shop.yaml").write_text(FILE, encoding="utf-8")
     (files / "lost.yaml").write_text(FILE.replace("shop_db", "lost_db"), encoding="utf-8")
-    store = {"conn_type": "sqlite", "schema": str(tmp_path / "store.db")}
+    store = {"conn_type": "sqlite", "schema": str(folder / "store.db")}
+    dags = ("shop.orders", "shop.items", "lost.orders", *(f"{name}.orders" for name in others))
     opened = Airflow(
-        tmp_path,
+        folder,
         files,
         {
             "AIRFLOW_CONN_LOST_DB": mariadb.uri(replace(shop, password=WRONG)),
+            "AIRFLOW_CONN_EVENTS_KAFKA": others["events"][0],
+            **{f"AIRFLOW_CONN_{name.upper()}_DB": others[name][0] for name in LOGS},
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
             "AIRFLOW_CONN_TIDEGATE_STORE": json.dumps(store),
             **PATIENCE,
@@ -71,49 +144,77 @@ def airflow(
         restart=True,
     )
     try:
-        opened.wait_for_dags("shop.orders", "shop.items", "lost.orders")
+        opened.wait_for_dags(*dags)
         known = {
             "connection_id": "shop_db", "conn_type": "mysql", "host": shop.host, "port": shop.port,
             "login": shop.user, "password": shop.password, "schema": shop.database,
         }  # fmt: skip
         opened.call("POST", "/api/v2/connections", known)
-        for dag in ("shop.orders", "shop.items", "lost.orders"):
+        for dag in dags:
             opened.pause(dag, paused=False)
         yield opened
     finally:
         opened.close()
 
 
-def test_a_row_is_read_at_once_also_after_the_death_of_the_triggerer(
-    airflow: Airflow, shop: Endpoint, mariadb: services.Server, tmp_path: Path
-) -> None:
-    store = Endpoint("store", "sqlite", database=str(tmp_path / "store.db"))
+class Watched:
+    """What became of a source's streams."""
 
-    def loaded(stream: str) -> set[int]:
+    def __init__(self, airflow: Airflow, folder: Path, source: str) -> None:
+        self.airflow = airflow
+        self.source = source
+        self.store = Endpoint("store", "sqlite", database=str(folder / "store.db"))
+
+    def loaded(self, stream: str) -> set[int]:
+        """The ids in the store."""
         try:
-            return {row[0] for row in bare(store, f"SELECT id FROM shop__{stream}")}
+            return {row[0] for row in bare(self.store, f"SELECT id FROM {self.source}__{stream}")}
         except Exception:  # noqa: BLE001 - there is no such table yet
             return set()
 
-    def runs(stream: str) -> list[str]:
-        found = airflow.call("GET", f"/api/v2/dags/shop.{stream}/dagRuns", limit=100)["dag_runs"]
-        return [run["run_type"] for run in found]
+    def runs(self, stream: str) -> Counter[str]:
+        """How many runs of each type there were."""
+        path = f"/api/v2/dags/{self.source}.{stream}/dagRuns"
+        found = self.airflow.call("GET", path, limit=100)["dag_runs"]
+        return Counter(run["run_type"] for run in found)
 
+
+def test_a_row_is_read_at_once_also_after_the_death_of_the_triggerer(
+    airflow: Airflow, folder: Path, shop: Endpoint, mariadb: services.Server
+) -> None:
+    watched = Watched(airflow, folder, "shop")
+    loaded, runs = watched.loaded, watched.runs
     airflow.wait("the first rows", lambda: loaded("orders") == loaded("items") == {1})
     mariadb.execute(shop, "INSERT INTO orders (id) VALUES (2)")
     airflow.wait("orders 2", lambda: 2 in loaded("orders"))
-    assert runs("orders").count("scheduled") <= 1
-    assert runs("orders").count("asset_triggered") >= 1
+    assert runs("orders")["scheduled"] <= 1
+    assert runs("orders")["asset_triggered"] >= 1
 
     triggerer = airflow.pid("triggerer")
     os.kill(triggerer, signal.SIGKILL)
     mariadb.execute(shop, "INSERT INTO items (id) VALUES (2)")
     airflow.wait("items 2", lambda: 2 in loaded("items"))
     assert airflow.pid("triggerer") != triggerer
-    assert runs("items").count("scheduled") <= 1
+    assert runs("items")["scheduled"] <= 1
 
-    said = (tmp_path / "logs" / "triggerer.log").read_text(encoding="utf-8")
+    said = (folder / "logs" / "triggerer.log").read_text(encoding="utf-8")
     assert 1 <= said.count("lost_db is not watched for now") <= 2  # of each triggerer's life
     assert "refused the user" in said
     assert services.PASSWORD not in said
     assert WRONG not in said
+
+
+@pytest.mark.parametrize("source", ["events", *LOGS])
+def test_what_a_topic_or_a_log_gets_is_read_at_once(
+    source: str, airflow: Airflow, folder: Path, others: dict[str, tuple[str, Put]]
+) -> None:
+    watched = Watched(airflow, folder, source)
+    airflow.wait("the first row", lambda: watched.loaded("orders") == {1})
+    _, put = others[source]
+    for number in (2, 3):
+        put(number)
+        airflow.wait(f"row {number}", lambda: number in watched.loaded("orders"))  # noqa: B023
+    assert watched.runs("orders")["scheduled"] <= 1
+    assert watched.runs("orders")["asset_triggered"] >= 1
+    said = (folder / "logs" / "triggerer.log").read_text(encoding="utf-8")
+    assert services.PASSWORD not in said

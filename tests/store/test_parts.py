@@ -16,6 +16,7 @@ from tidegate import faults
 from tidegate.errors import BusyError, FencedError, OvertakenError, UnavailableError
 from tidegate.model import Increment, Mode, Report, Watermark
 from tidegate.store import ledger, loading
+from tidegate.store.record import staging
 
 FIRST, LATER = "2026-01-01T00:00:00.000000", "2026-01-02T00:00:00.000000"
 
@@ -116,6 +117,28 @@ def test_a_load_that_was_cut_off_goes_on_where_it_stopped(
     assert snapshot(begun) == before
 
 
+def test_the_next_part_is_copied_while_one_is_committed(
+    begun: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if begun.store.endpoint.kind == "sqlite":
+        pytest.skip("all writers of SQLite wait for each other")
+    filled = [threading.Event() for _ in range(3)]
+    coming = iter(filled)
+    fill = staging.fill
+
+    def fill_and_tell(*arguments: Any) -> None:
+        fill(*arguments)
+        next(coming).set()
+
+    def wait() -> None:
+        assert filled[1].wait(60)
+
+    monkeypatch.setattr(staging, "fill", fill_and_tell)
+    at(monkeypatch, "load.begun", 1, wait)
+    assert begun.store.load(staged(begun), begun.stream).inserted == 5
+    assert lines(begun) == [(1, 1, 1, 0), (1, 3, 3, 1), (2, 3, 3, 0), (3, 3, 1, 0)]
+
+
 def test_a_run_that_is_taken_over_between_two_parts_keeps_what_it_has_and_goes_no_further(
     begun: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,14 +233,14 @@ def break_after_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch, time: int) -
 
     commit = psycopg.Connection.commit
     done: list[int] = []
-    passed: list[str] = []
+    passed: list[int] = []
 
     def point(name: str) -> None:
-        passed.extend([name] if name == "load.before_commit" else [])
+        passed.extend([threading.get_ident()] if name == "load.before_commit" else [])
 
     def cut(connection: psycopg.Connection[Any]) -> None:
         commit(connection)
-        if len(passed) == time and not done:
+        if len(passed) == time and passed[-1] == threading.get_ident() and not done:
             done.append(connection.info.backend_pid)
             connection.close()
             raise psycopg.OperationalError("the connection is lost")

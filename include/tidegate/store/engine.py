@@ -80,7 +80,7 @@ def _postgres(endpoint: Endpoint) -> Engine:
         extra["host"] = endpoint.options["unix_socket"]
     engine = sa.create_engine(
         endpoint.url,
-        pool_size=2,  # one loads, the other keeps the lease; both end with the store
+        pool_size=3,  # two load by turns, one keeps the lease; all end with the store
         max_overflow=-1,
         pool_pre_ping=True,
         hide_parameters=True,

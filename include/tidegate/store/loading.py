@@ -5,9 +5,9 @@ of: that takes no lock anybody else could want. Then one transaction: fence, com
 projections, quarantine, conservation check, ledger line; and with the last part the watermark, by
 compare-and-set. It all becomes true, or none of it does.
 
-A part is a page, so nobody waits longer than a page takes for the lock that orders the commits.
-What is tried again goes on after the last part that the ledger has. Until the first watermark is
-stored, a load has one part.
+A part is a page, so nobody waits longer than a page takes for the lock that orders the commits;
+while PostgreSQL commits one, the next is copied. What is tried again goes on after the last part
+that the ledger has. Until the first watermark is stored, a load has one part.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy.engine import Connection, Engine
 
 from tidegate import faults, progress, stage, tombstones
-from tidegate.ahead import ahead
+from tidegate.ahead import Turn, ahead, in_turn
 from tidegate.coming import whole
 from tidegate.connections import Endpoint
 from tidegate.errors import MismatchError, UnavailableError
@@ -99,31 +100,38 @@ class Loader:
             done = ledger.loaded(connection, increment)
             evolve.require_names(connection, plan)
             todo = replace(todo, form=layouts.form(connection, increment.request.stream))
-        for part in todo.parts:
-            if part.number not in done:
-                done[part.number] = self._part(todo, plan, part)
-            progress.count("load", todo.rows(part), whole(increment).rows)
+        left = [part for part in todo.parts if part.number not in done]
+        overlap = self.engine.dialect.name != "sqlite"  # where all writers wait for each other
+        with closing(in_turn(partial(self._part, todo, plan), left, overlap=overlap)) as coming:
+            for part in todo.parts:
+                if part.number not in done:
+                    done[part.number] = next(coming)
+                progress.count("load", todo.rows(part), whole(increment).rows)
         reports = [report for _, report in sorted(done.items())]
         if increment.request.mode.advances and all(report.repeated for report in reports):
             # its lease ended with the last part
             self.leases.release(increment.request.stream, increment.fence)
         return replace(_together(reports), details=self._details(reports))
 
-    def _part(self, todo: Load, plan: Records, part: Part) -> Report:
-        """Load *part*. When the store is lost meanwhile, its ledger says what became of it."""
+    def _part(self, todo: Load, plan: Records, part: Part, turn: Turn) -> Report:
+        """Load *part*: copy it, and commit it in its *turn*.
+
+        When the store is lost meanwhile, its ledger says what became of it.
+        """
         try:
             with engine.translated(self.endpoint):
-                return self._transact(todo, plan, part)
+                return self._transact(todo, plan, part, turn)
         except UnavailableError as error:
             found = self._outcome(todo, part) if engine.lost(error) else None
             if found is None:
                 raise
             return found
 
-    def _transact(self, todo: Load, plan: Records, part: Part) -> Report:
+    def _transact(self, todo: Load, plan: Records, part: Part, turn: Turn) -> Report:
         with self.engine.connect() as connection:
             with straight.opened(connection, plan, look=part.number == 1) as into:
                 self._copy(connection, todo, into, part)
+                turn()
                 todo = self._settled(connection, todo, into, part)
                 _require_rows(todo)
                 faults.point("load.copied")
