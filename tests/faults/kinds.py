@@ -6,12 +6,15 @@ again, or None when it did not strike (the run was over before).
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from faults.runs import Run, until
 from faults.world import World
+from tidegate.connections import Endpoint
 
 Strike = Callable[[World], float | None]
 POINTS = (
@@ -22,8 +25,6 @@ POINTS = (
 REPEATED = {"pull.page", "load.copied", "load.begun", "load.merged", "load.before_commit",
             "load.after_commit"}  # fmt: skip
 """Points that a run may pass several times: a page each."""
-LOCKED = {"load.begun", "load.merged", "load.before_commit"}
-"""Points inside the store's transaction, where a stopped run holds the store's lock."""
 TRIES = 4
 
 
@@ -82,6 +83,19 @@ def kill_at_random(world: World) -> float | None:
     return None
 
 
+def is_locked(store: Endpoint) -> bool:
+    """Whether somebody is writing to *store*, a file: a stopped run, at whatever point it is.
+
+    Its steps work at once, and one of them may renew the lease while another one is stopped.
+    """
+    with closing(sqlite3.connect(str(store.database), timeout=0, isolation_level=None)) as file:
+        try:
+            file.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+    return False
+
+
 def suspend(world: World) -> float | None:
     """F3: SIGSTOP for longer than the lease; a successor works meanwhile; then SIGCONT."""
     fault = world.variant = drawn_point(world)
@@ -92,7 +106,7 @@ def suspend(world: World) -> float | None:
     began = time.monotonic()
     time.sleep(1.2)
     point = fault.split(":")[0]
-    if point in LOCKED and world.store.kind == "sqlite":
+    if world.store.kind == "sqlite" and is_locked(world.store):
         # A file's lock cannot be taken from it: it goes on while the next run waits.
         follower = world.start()
         time.sleep(0.3)
