@@ -1,6 +1,6 @@
 """A row is in the store without waiting for the schedule: watchers in a real triggerer.
 
-Takes about 80 seconds, 30 of which Airflow needs to start.
+Takes about two minutes, 40 seconds of which the servers need to start.
 """
 
 from __future__ import annotations
