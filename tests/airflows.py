@@ -8,10 +8,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -24,20 +24,27 @@ ATTENTIVE = {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3"}
 """Reads the pipeline files again and again: for tests that edit them, for it takes its time."""
 
 
-_templates: WeakKeyDictionary[services.Server, Endpoint] = WeakKeyDictionary()
-
-
 def metadata(postgres: services.Server) -> dict[str, str]:
     """Settings for Airflow's own data in a new database, with its tables.
 
     In PostgreSQL, for on SQLite it now and then finds itself locked. A server's first one is
     migrated, the others are copies.
     """
-    if postgres not in _templates:
-        template = postgres.fresh()
-        _migrate(_settings(template))
-        _templates[postgres] = template
-    return _settings(postgres.fresh(_templates[postgres]))
+    return _settings(postgres.fresh(_migrated(postgres)))
+
+
+@cache
+def _migrated(postgres: services.Server) -> Endpoint:
+    template = postgres.fresh()
+    with TemporaryDirectory(prefix="tidegate-migrate-") as home:
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", "db", "migrate"],
+            env=_settings(template) | {"AIRFLOW_HOME": home, "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"Airflow cannot make its tables: {done.stdout}{done.stderr}")
+    return template
 
 
 def _settings(endpoint: Endpoint) -> dict[str, str]:
@@ -46,17 +53,6 @@ def _settings(endpoint: Endpoint) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": url,
     }
-
-
-def _migrate(settings: dict[str, str]) -> None:
-    with TemporaryDirectory(prefix="tidegate-migrate-") as home:
-        done = subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"],
-            env=settings | {"AIRFLOW_HOME": home, "PATH": "/usr/bin:/bin"},
-            capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"Airflow cannot make its tables: {done.stdout}{done.stderr}")
 
 
 class Airflow:

@@ -9,18 +9,19 @@ import json
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import services
 from airflows import Airflow, metadata
-from services import kafka
 from shops import bare
-from sources.peers.kafka import server as gateway
-from sources.peers.log import logging
+from sources.contract.peer import Row
+from sources.peers.kafka import Kafka
+from sources.peers.log import Log, MariaDBLog, PostgreSQLLog
 from tidegate.connections import Endpoint
 
 FILE = """\
@@ -32,35 +33,16 @@ streams:
   items: {table: items, primary_key: id, cursor: changed}
 """
 STREAMS = ("orders", "items")
-LOGS = {"binlog": "mariadb", "decoding": "postgres"}
-"""Sources that are read from the logs of these servers."""
-LOG = """\
-connection: {source}_db
-verify: never
-defaults: {{schedule: 7d, retries: 0, watch: true}}
-streams:
-  orders: {{log: orders, primary_key: id}}
-"""
-TOPIC = """\
-connection: events_kafka
-verify: never
-defaults: {{schedule: 7d, retries: 0, watch: true}}
-streams:
-  orders:
-    topic: {topic}
-    primary_key: id
-    columns: {{id: {{type: int64, path: $key}}}}
-"""
+OTHERS: dict[str, type[Kafka | Log]] = {
+    "events": Kafka, "binlog": MariaDBLog, "decoding": PostgreSQLLog,
+}  # fmt: skip
+"""Sources that are no tables, with a stream ``orders`` each."""
 WRONG = "hush-hush-hush"
 PATIENCE = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
 }
 """So that another triggerer takes over after seconds, not after half a minute."""
-
-
-Put = Callable[[int], None]
-"""Of a source: commits a row with this id."""
 
 
 @pytest.fixture(scope="module")
@@ -85,44 +67,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def others(folder: Path) -> dict[str, tuple[str, Put]]:
-    """Sources that are no tables: the URI of each one's connection, and how it gets a row."""
-    topic = gateway().topic()
-    (folder / "files" / "events.yaml").write_text(TOPIC.format(topic=topic), encoding="utf-8")
-    broker = json.dumps({"conn_type": "kafka", "extra": {"bootstrap.servers": gateway().servers}})
-
-    def send(number: int) -> None:
-        kafka.send(gateway().servers, topic, [kafka.Sent(str(number), "{}")])
-
-    found: dict[str, tuple[str, Put]] = {"events": (broker, send)}
-    for source, kind in LOGS.items():
-        (folder / "files" / f"{source}.yaml").write_text(LOG.format(source=source), "utf-8")
-        found[source] = _log(logging(kind))
-    for _, put in found.values():
-        put(1)
-    return found
+def others(folder: Path) -> Iterator[dict[str, Kafka | Log]]:
+    """Those of :data:`OTHERS`, with a row each, and their pipeline files."""
+    peers = {source: kind(folder) for source, kind in OTHERS.items()}
+    for source, peer in peers.items():
+        stream = peer.stream().model_dump(mode="json", by_alias=True, exclude_unset=True)
+        said = {
+            "connection": source, "verify": "never", "streams": {"orders": stream},
+            "defaults": {"schedule": "7d", "retries": 0, "watch": True},
+        }  # fmt: skip
+        (folder / "files" / f"{source}.yaml").write_text(json.dumps(said), encoding="utf-8")
+        peer.put([Row(1)])
+    yield peers
+    for peer in peers.values():
+        peer.close()
 
 
-def _log(server: services.Server) -> tuple[str, Put]:
-    place = server.fresh()
-    server.execute(place, "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY)")
-    if server.kind == "postgres":
-        server.execute(
-            place,
-            "ALTER TABLE orders REPLICA IDENTITY FULL",
-            "CREATE PUBLICATION tidegate FOR TABLE orders",
-        )
-
-    def insert(number: int) -> None:
-        server.execute(place, f"INSERT INTO orders (id) VALUES ({number})")
-
-    return server.uri(place), insert
+def connection(endpoint: Endpoint) -> dict[str, Any]:
+    """As Airflow writes it."""
+    said = {
+        "conn_type": endpoint.kind, "host": endpoint.host, "port": endpoint.port,
+        "login": endpoint.user, "password": endpoint.password, "schema": endpoint.database,
+        "extra": dict(endpoint.options),
+    }  # fmt: skip
+    return {name: value for name, value in said.items() if value}
 
 
 @pytest.fixture(scope="module")
 def airflow(
     folder: Path, postgres: services.Server, mariadb: services.Server, shop: Endpoint,
-    others: dict[str, tuple[str, Put]],
+    others: dict[str, Kafka | Log],
 ) -> Iterator[Airflow]:  # fmt: skip
     files = folder / "files"
     (files / "shop.yaml").write_text(FILE, encoding="utf-8")
@@ -134,8 +108,10 @@ def airflow(
         files,
         {
             "AIRFLOW_CONN_LOST_DB": mariadb.uri(replace(shop, password=WRONG)),
-            "AIRFLOW_CONN_EVENTS_KAFKA": others["events"][0],
-            **{f"AIRFLOW_CONN_{name.upper()}_DB": others[name][0] for name in LOGS},
+            **{
+                f"AIRFLOW_CONN_{source.upper()}": json.dumps(connection(peer.endpoint))
+                for source, peer in others.items()
+            },
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
             "AIRFLOW_CONN_TIDEGATE_STORE": json.dumps(store),
             **PATIENCE,
@@ -145,10 +121,7 @@ def airflow(
     )
     try:
         opened.wait_for_dags(*dags)
-        known = {
-            "connection_id": "shop_db", "conn_type": "mysql", "host": shop.host, "port": shop.port,
-            "login": shop.user, "password": shop.password, "schema": shop.database,
-        }  # fmt: skip
+        known = {"connection_id": "shop_db", **connection(shop)}
         opened.call("POST", "/api/v2/connections", known)
         for dag in dags:
             opened.pause(dag, paused=False)
@@ -204,15 +177,14 @@ def test_a_row_is_read_at_once_also_after_the_death_of_the_triggerer(
     assert WRONG not in said
 
 
-@pytest.mark.parametrize("source", ["events", *LOGS])
+@pytest.mark.parametrize("source", OTHERS)
 def test_what_a_topic_or_a_log_gets_is_read_at_once(
-    source: str, airflow: Airflow, folder: Path, others: dict[str, tuple[str, Put]]
+    source: str, airflow: Airflow, folder: Path, others: dict[str, Kafka | Log]
 ) -> None:
     watched = Watched(airflow, folder, source)
     airflow.wait("the first row", lambda: watched.loaded("orders") == {1})
-    _, put = others[source]
     for number in (2, 3):
-        put(number)
+        others[source].put([Row(number)])
         airflow.wait(f"row {number}", lambda: number in watched.loaded("orders"))  # noqa: B023
     assert watched.runs("orders")["scheduled"] <= 1
     assert watched.runs("orders")["asset_triggered"] >= 1

@@ -86,7 +86,7 @@ def kill_at_random(world: World) -> float | None:
 def is_locked(store: Endpoint) -> bool:
     """Whether somebody is writing to *store*, a file: a stopped run, at whatever point it is.
 
-    Its steps work at once, and one of them may renew the lease while another one is stopped.
+    Its steps work at once: one may be writing, or closing the file, where another one is struck.
     """
     with closing(sqlite3.connect(str(store.database), timeout=0, isolation_level=None)) as file:
         try:
